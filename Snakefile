@@ -1,0 +1,29 @@
+"""onetok: every table of the papers, from its params files.
+
+    snakemake                                     the papers, at the repository root
+    snakemake --directory studies/miniature       the same on two CPU cores, in minutes
+
+A study is a directory with params/. Rules are in the order in which they run; `rule all` asks for every table and
+figure that the study's params/tables/ define, and they pull everything else.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/datasets.smk"
+include: "workflow/rules/encoders.smk"
+include: "workflow/rules/tokenizers.smk"
+include: "workflow/rules/tokens.smk"
+include: "workflow/rules/generators.smk"
+include: "workflow/rules/samples.smk"
+include: "workflow/rules/scores.smk"
+include: "workflow/rules/tables.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        [target.receipt for target in targets(STUDY)],

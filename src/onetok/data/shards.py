@@ -1,0 +1,127 @@
+"""Shards: webdataset tar files with fixed metadata, and an index that makes any sample one read away.
+
+    shards/<split>/shard-000000.tar     <key>.png|jpg|…  <key>.cls  [<key>.txt]
+    shards/<split>/index.npy            one row a sample: key, label, shard, and where its bytes lie
+
+`webdataset` reads the tars in sequence as it reads any other; training reads them by index, so that the order of
+samples is a function of (seed, step) alone (docs/decisions/0002-random-access-shards.md).
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import webdataset
+
+from onetok.data.sources import Sample
+from onetok.errors import OnetokError
+
+
+def write_shards(samples: Iterable[Sample], directory: Path, samples_per_shard: int) -> int:
+    """Write shards and their index; return the number of samples. The same samples give the same bytes."""
+    directory.mkdir(parents=True, exist_ok=True)
+    rows: list[tuple[Any, ...]] = []
+    for shard, chunk in enumerate(_chunks(samples, samples_per_shard)):
+        path = directory / f"shard-{shard:06d}.tar"
+        keys = [sample.key for sample in chunk]
+        # A fixed owner, mode and time: without them no two runs give the same tar.
+        with path.open("wb") as stream:
+            writer = webdataset.TarWriter(stream, encoder=False, mtime=0, user="onetok", group="onetok", mode=0o644)
+            for sample in chunk:
+                writer.write(_members(sample))
+            writer.close()
+        rows += _locate(path, shard, keys, {sample.key: sample for sample in chunk})
+    if not rows:
+        raise OnetokError(f"{directory}: no samples to write")
+    key_width = max(len(row[0]) for row in rows)
+    index = np.array(rows, dtype=_index_dtype(key_width))
+    if len(np.unique(index["key"])) != len(index):
+        raise OnetokError(f"{directory}: two samples have the same key, expected unique keys")
+    np.save(directory / "index.npy", index)
+    return len(rows)
+
+
+def _index_dtype(key_width: int) -> np.dtype[Any]:
+    return np.dtype(
+        [
+            ("key", f"S{key_width}"),
+            ("label", "<i4"),
+            ("shard", "<u4"),
+            ("image_offset", "<u8"),
+            ("image_size", "<u4"),
+            ("caption_offset", "<u8"),  # size 0 where there is no caption
+            ("caption_size", "<u4"),
+        ]
+    )
+
+
+def _chunks(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+    chunk: list[Sample] = []
+    for sample in samples:
+        chunk.append(sample)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _members(sample: Sample) -> dict[str, Any]:
+    members: dict[str, Any] = {"__key__": sample.key, sample.suffix: sample.image}
+    members["cls"] = str(sample.label).encode()
+    if sample.caption is not None:
+        members["txt"] = sample.caption.encode("utf-8")
+    return members
+
+
+def _locate(path: Path, shard: int, keys: list[str], samples: dict[str, Sample]) -> list[tuple[Any, ...]]:
+    """Read back where each member lies in the tar."""
+    with tarfile.open(path) as tar:
+        places = {member.name: (member.offset_data, member.size) for member in tar}
+    rows = []
+    for key in keys:
+        image = places[f"{key}.{samples[key].suffix}"]
+        rows.append((key.encode(), samples[key].label, shard, *image, *places.get(f"{key}.txt", (0, 0))))
+    return rows
+
+
+class Shards:
+    """Random access to the samples of one split: a sequence of encoded images, labels and captions."""
+
+    def __init__(self, directory: Path) -> None:
+        path = directory / "index.npy"
+        if not path.exists():
+            raise OnetokError(f"{path}: no such file, expected the index of a converted dataset")
+        self.directory = directory
+        self.index = np.load(path, mmap_mode="r")
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def labels(self) -> np.ndarray[Any, np.dtype[np.int32]]:
+        return np.asarray(self.index["label"])
+
+    def key(self, i: int) -> str:
+        return bytes(self.index["key"][i]).decode()
+
+    def image(self, i: int) -> bytes:
+        """Return the encoded image file of sample `i`, as it was converted."""
+        return self._read(i, "image")
+
+    def caption(self, i: int) -> str:
+        return self._read(i, "caption").decode("utf-8")
+
+    def _read(self, i: int, member: str) -> bytes:
+        row = self.index[i]
+        path = self.directory / f"shard-{row['shard']:06d}.tar"
+        with path.open("rb") as stream:
+            stream.seek(int(row[f"{member}_offset"]))
+            content = stream.read(int(row[f"{member}_size"]))
+        if len(content) != row[f"{member}_size"]:
+            raise OnetokError(f"{path}: truncated: sample {self.key(i)} ends beyond the file")
+        return content

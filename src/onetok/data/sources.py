@@ -1,0 +1,155 @@
+"""Sources: where images come from before they are shards."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from onetok.errors import OnetokError
+from onetok.params import Dataset, DigitsSource, HoldOut, ImageFolderSource, SplitFolders
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+
+
+class Sample(NamedTuple):
+    key: str  # unique within its split, without dots
+    image: bytes  # an encoded image file
+    suffix: str  # "png", "jpg", …
+    label: int
+    caption: str | None
+
+
+class DigitsPool:
+    """The scanned digits of scikit-learn, 8x8 grey levels 0..16, as square RGB PNGs."""
+
+    def __init__(self, source: DigitsSource) -> None:
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        self.source, self.images, self.labels = source, digits.images, digits.target
+        self.classes = [str(name) for name in digits.target_names]
+
+    def items(self, folder: str | None) -> list[tuple[int, int]]:
+        if folder is not None:
+            raise OnetokError("dataset: the digits have no split folders, expected split.kind hold-out")
+        return [(int(label), index) for index, label in enumerate(self.labels)]
+
+    def read(self, label: int, item: int) -> Sample:
+        grey = Image.fromarray(np.rint(self.images[item] * (255 / 16)).astype(np.uint8))
+        size = (self.source.size, self.source.size)
+        image = grey.resize(size, RESAMPLING[self.source.filter]).convert("RGB")
+        buffer = io.BytesIO()
+        image.save(buffer, format="PNG")
+        return Sample(f"digit-{item:04d}", buffer.getvalue(), "png", label, None)
+
+
+class FolderPool:
+    """Class sub-folders of image files, captions beside them."""
+
+    def __init__(self, source: ImageFolderSource, folders: list[str | None]) -> None:
+        self.root = Path(source.path)
+        if not self.root.is_dir():
+            raise OnetokError(f"{self.root}: no such folder (source.path of the dataset)")
+        self.files: list[Path] = []
+        self.classes = self._class_names(folders[0])
+        self.labels = {name: label for label, name in enumerate(self.classes)}
+
+    def _folder(self, folder: str | None) -> Path:
+        path = self.root / folder if folder else self.root
+        if not path.is_dir():
+            raise OnetokError(f"{path}: no such folder (split of the dataset)")
+        return path
+
+    def _class_names(self, folder: str | None) -> list[str]:
+        path = self._folder(folder)
+        names = sorted(child.name for child in path.iterdir() if child.is_dir())
+        if not names:
+            raise OnetokError(f"{path}: no class sub-folders, expected one for each class")
+        return names
+
+    def items(self, folder: str | None) -> list[tuple[int, int]]:
+        found = []
+        for name in self._class_names(folder):
+            if name not in self.labels:
+                raise OnetokError(f"{self._folder(folder) / name}: this class is not in the train split")
+            paths = sorted((self._folder(folder) / name).rglob("*"))
+            for path in paths:
+                if path.suffix.lower() in SUFFIXES:
+                    found.append((self.labels[name], len(self.files)))
+                    self.files.append(path)
+        if not found:
+            raise OnetokError(f"{self._folder(folder)}: no images, expected files named {', '.join(SUFFIXES)}")
+        return found
+
+    def read(self, label: int, item: int) -> Sample:
+        path = self.files[item]
+        content = path.read_bytes()
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                image.verify()
+        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            raise OnetokError(f"{path}: not a readable image ({error})") from None
+        beside = path.with_suffix(".txt")
+        caption = beside.read_text(encoding="utf-8") if beside.exists() else None
+        key = path.relative_to(self.root).with_suffix("").as_posix().replace("/", "-").replace(".", "_")
+        return Sample(key, content, path.suffix.lower().lstrip("."), label, caption)
+
+
+Pool = DigitsPool | FolderPool
+
+
+class Split:
+    """The samples of one split: a fixed order, each read when it is asked for."""
+
+    def __init__(self, pool: Pool, items: list[tuple[int, int]]) -> None:
+        self.pool, self.items = pool, items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self.pool.read(label, item) for label, item in self.items)
+
+
+def read_splits(dataset: Dataset) -> dict[str, Split]:
+    """Return the samples of "train" and "val", each in a fixed order.
+
+    Raises OnetokError where a folder is missing or empty, a file is no image, or the number of classes differs.
+    """
+    split = dataset.split
+    folders: list[str | None] = [split.train, split.val] if isinstance(split, SplitFolders) else [None]
+    pool = open_pool(dataset, folders)
+    if len(pool.classes) != dataset.classes:
+        raise OnetokError(f"dataset: found {len(pool.classes)} classes, expected {dataset.classes} (params)")
+    listed = [pool.items(folder) for folder in folders]
+    train, val = listed if isinstance(split, SplitFolders) else _hold_out(listed[0], split)
+    return {"train": Split(pool, train), "val": Split(pool, val)}
+
+
+def open_pool(dataset: Dataset, folders: list[str | None]) -> Pool:
+    if isinstance(dataset.source, DigitsSource):
+        return DigitsPool(dataset.source)
+    return FolderPool(dataset.source, folders)
+
+
+def _hold_out(items: list[tuple[int, int]], split: HoldOut) -> tuple[list[tuple[int, int]], ...]:
+    """Draw `per_class` validation items of every class; both parts keep the order of the pool."""
+    labels = np.array([label for label, _ in items])
+    held = np.zeros(len(items), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        if len(members) <= split.per_class:
+            raise OnetokError(f"dataset: class {label} has {len(members)} images, cannot hold out {split.per_class}")
+        rng = np.random.default_rng([split.seed, int(label)])
+        held[rng.choice(members, split.per_class, replace=False)] = True
+    return [i for i, h in zip(items, held, strict=True) if not h], [i for i, h in zip(items, held, strict=True) if h]

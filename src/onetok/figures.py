@@ -1,0 +1,74 @@
+"""Pictures that people read: sheets of images, and curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402
+
+GAP = 2  # pixels between the images of a sheet
+LEGIBLE = 64  # smaller images are enlarged, each pixel to a square
+
+
+def grid(pixels: NDArray[np.uint8], columns: int) -> Image.Image:
+    """Lay out images (M, 3, H, W) in rows of `columns`."""
+    count, _, height, width = pixels.shape
+    rows = -(-count // columns)
+    sheet = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, 3), 255, dtype=np.uint8)
+    for index, image in enumerate(pixels):
+        row, column = divmod(index, columns)
+        top, left = row * (height + GAP) + GAP, column * (width + GAP) + GAP
+        sheet[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    picture = Image.fromarray(sheet)
+    scale = -(-LEGIBLE // max(height, width)) if max(height, width) < LEGIBLE else 1
+    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+
+
+def stacked_sheets(sheets: Mapping[str, NDArray[np.uint8]], title: str, path: Path) -> None:
+    """Draw sheets (H, W, 3) below each other, each under its label."""
+    inches = 9.0
+    heights = [inches * sheet.shape[0] / sheet.shape[1] for sheet in sheets.values()]
+    figure, axes = plt.subplots(
+        len(sheets),
+        1,
+        figsize=(inches, sum(heights) + 0.4 * len(sheets) + 0.5),
+        height_ratios=heights,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axis, (label, sheet) in zip(axes[:, 0], sheets.items(), strict=True):
+        axis.imshow(sheet, interpolation="nearest")
+        axis.set_title(label, fontsize=9, loc="left")
+        axis.axis("off")
+    figure.suptitle(title, fontsize=11)
+    _save(figure, path)
+
+
+def curves(scalars: Mapping[str, pd.DataFrame], scalar: str, title: str, path: Path) -> None:
+    """Plot one scalar of several runs against the step, on a logarithmic axis where all values are positive."""
+    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    for label, frame in scalars.items():
+        axis.plot(frame["step"], frame[scalar], label=label)
+    if all((frame[scalar] > 0).all() for frame in scalars.values()):
+        axis.set_yscale("log")
+    axis.set_xlabel("step")
+    axis.set_ylabel(scalar)
+    axis.set_title(title, fontsize=11)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    # No software version in the file: the same figure gives the same bytes.
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(figure)

@@ -1,0 +1,1 @@
+"""Metrics as three pure functions each: features → statistics → number. Features come from one pass."""

@@ -1,0 +1,56 @@
+"""Which numbers a benchmark takes from features: suites of the pure metrics, by their names in tables.
+
+    rfid / fid              Fréchet distance of reconstructions / samples to the reference, not to be compared
+    accuracy                share of images that the extractor puts into the class they should show
+    accuracy_real           the same of the reference images: the ceiling
+    inception_score         and its standard deviation over splits
+    precision, recall       inside the k-nearest manifold of the other set
+
+A suffix `_judge` marks the same number by a second, independently trained extractor.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from onetok.metrics.features import Features, class_accuracy
+from onetok.metrics.frechet import frechet_distance, gaussian_statistics
+from onetok.metrics.inception_score import inception_score
+from onetok.metrics.precision_recall import precision_recall
+
+Labels = NDArray[np.integer[Any]]
+
+
+def reconstruction_suite(reference: Features, rebuilt: Features, labels: Labels) -> dict[str, float]:
+    """Compare reconstructions with the originals, image by image in the same order."""
+    return {
+        "rfid": _distance(reference, rebuilt),
+        "accuracy": class_accuracy(rebuilt.logits, labels),
+        "accuracy_real": class_accuracy(reference.logits, labels),
+    }
+
+
+def generation_suite(
+    reference: Features, samples: Features, labels: Labels, splits: int, neighbours: int
+) -> dict[str, float]:
+    """Compare samples, made for `labels`, with reference images in any order."""
+    score = inception_score(samples.logits, splits)
+    manifold = precision_recall(
+        torch.from_numpy(reference.features), torch.from_numpy(samples.features), neighbours
+    )
+    return {
+        "fid": _distance(reference, samples),
+        "inception_score": score.mean,
+        "inception_score_std": score.std,
+        "precision": manifold.precision,
+        "recall": manifold.recall,
+        "accuracy": class_accuracy(samples.logits, labels),
+    }
+
+
+def _distance(a: Features, b: Features) -> float:
+    return frechet_distance(gaussian_statistics(a.features), gaussian_statistics(b.features))

@@ -1,0 +1,1 @@
+"""Model pages: one file per system, reading like the figure of its paper."""

@@ -1,0 +1,135 @@
+"""MaskGIT with a ViT: class-conditional generation of token sequences (arXiv 2202.04200; TiTok, arXiv 2406.07550).
+
+A bidirectional BERT reads [class, tokens] with some tokens masked and predicts all of them. Sampling starts from
+masks alone and keeps the most confident predictions of each step.
+
+    token ids   0 … V-1      image codes
+                V            mask
+                V+1 … V+K    classes
+                V+1+K        "no class", for guidance
+
+Legend: B batch · N tokens · V codebook entries · K classes · D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from onetok.losses.masked import MaskedLoss, masked_token_loss
+from onetok.models.layers import Attention, FeedForward
+from onetok.sampling.masked import MaskedSampling, sample_masked
+from onetok.sampling.schedules import MaskSchedule
+from onetok.sampling.seeds import ImageRandom
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskGITConfig:
+    codebook_size: int  # V
+    tokens: int  # N
+    classes: int  # K
+    width: int  # D
+    layers: int
+    heads: int
+    hidden: int  # of the feed-forward
+    dropout: float
+    attention_dropout: float
+    class_dropout: float  # share of training samples that see "no class"
+    init_std: float
+
+    @property
+    def mask_id(self) -> int:
+        return self.codebook_size
+
+    @property
+    def no_class_id(self) -> int:
+        return self.codebook_size + 1 + self.classes
+
+    @property
+    def vocabulary(self) -> int:
+        return self.codebook_size + self.classes + 2
+
+
+class PostNormBlock(nn.Module):
+    """BERT's layer: LN(x + attention x), then LN(x + mlp x)."""
+
+    def __init__(self, config: MaskGITConfig) -> None:
+        super().__init__()
+        self.attention = Attention(config.width, config.heads, config.attention_dropout)
+        self.norm1 = nn.LayerNorm(config.width, eps=1e-12)
+        self.mlp = FeedForward(config.width, config.hidden)
+        self.norm2 = nn.LayerNorm(config.width, eps=1e-12)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm1(x + self.dropout(self.attention(x)))
+        x = self.norm2(x + self.dropout(self.mlp(x)))
+        return x
+
+
+class MaskGIT(nn.Module):
+    """Generator: class labels (B,) → token ids (B, N)."""
+
+    def __init__(self, config: MaskGITConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.word_embedding = nn.Embedding(config.vocabulary, config.width)
+        self.positions = nn.Parameter(torch.empty(1 + config.tokens, config.width))
+        self.token_type = nn.Parameter(torch.empty(config.width))
+        self.norm_in = nn.LayerNorm(config.width, eps=1e-12)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(PostNormBlock(config) for _ in range(config.layers))
+        self.head = nn.Linear(config.width, config.codebook_size)
+        self._initialise()
+
+    def forward(self, ids: Tensor, labels: Tensor | None) -> Tensor:
+        """Return logits (B, N, V) of ids (B, N) under labels (B,), or under "no class" for None."""
+        classes = self._class_ids(labels, len(ids), ids.device)  # (B,)
+        x = self.word_embedding(torch.cat([classes[:, None], ids], dim=1))  # (B, 1+N, D)
+        x = self.dropout(self.norm_in(x + self.positions + self.token_type))
+        for block in self.blocks:
+            x = block(x)
+        logits: Tensor = self.head(x[:, 1:])  # (B, N, V)
+        return logits
+
+    def loss(self, ids: Tensor, labels: Tensor, schedule: MaskSchedule, settings: MaskedLoss) -> dict[str, Tensor]:
+        """Mask ids (B, N), drop some labels (B,), and score the prediction of every token."""
+        count = schedule.masked_count(torch.rand(len(ids), device=ids.device), self.config.tokens)  # (B,)
+        rank = torch.rand(ids.shape, device=ids.device).argsort(dim=1).argsort(dim=1)  # (B, N)
+        masked = rank < count[:, None]
+        dropped = torch.rand(len(ids), device=ids.device) < self.config.class_dropout
+        labels = torch.where(dropped, self.config.classes, labels)  # one past the last class: "no class"
+        logits = self(torch.where(masked, self.config.mask_id, ids), labels)
+        return masked_token_loss(logits, ids, masked, settings)
+
+    @torch.inference_mode()
+    def sample(self, labels: Tensor, sampling: MaskedSampling, random: ImageRandom) -> Tensor:
+        """Draw ids (B, N) int64 for labels (B,); row i uses its own generator of `random`."""
+        assert not self.training, "sample() is for evaluation: call eval() first, dropout would change the images"
+
+        def predict(ids: Tensor, guided: bool) -> tuple[Tensor, Tensor | None]:
+            if not guided:
+                return self(ids, labels), None
+            no_class = torch.full_like(labels, self.config.classes)
+            both = self(torch.cat([ids, ids]), torch.cat([labels, no_class]))  # (2B, N, V), one batch
+            conditional, unconditional = both.chunk(2)
+            return conditional, unconditional
+
+        shape = (len(labels), self.config.tokens, self.config.codebook_size)
+        return sample_masked(predict, shape, self.config.mask_id, sampling, random, labels.device)
+
+    def _class_ids(self, labels: Tensor | None, batch: int, device: torch.device) -> Tensor:
+        if labels is None:
+            return torch.full((batch,), self.config.no_class_id, device=device)
+        return labels + self.config.codebook_size + 1
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=self.config.init_std)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.positions, std=self.config.init_std)
+        nn.init.normal_(self.token_type, std=self.config.init_std)

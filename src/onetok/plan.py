@@ -1,0 +1,344 @@
+"""What each artefact is made from: the one place that knows the edges of the DAG.
+
+A job is one run of a stage: the slice of the params that it uses, the receipts that it reads, the files that it
+writes. Snakemake's rules, the stages themselves and `onetok verify` all ask here. No torch is imported.
+
+    kind                    stage                 results/…
+    datasets                convert_dataset       datasets/<family>/<variant>/
+    encoders                train_encoder         encoders/…
+    tokenizers              train_tokenizer       tokenizers/…
+    tokens                  cache_tokens          tokens/…
+    generators              train_generator       generators/…
+    samples                 sample_images         samples/…
+    references              measure_reference     references/…         (one for each benchmark)
+    scores/reconstruction   score_reconstruction  scores/reconstruction/…  (one for each tokenizer)
+    scores/samples          score_samples         scores/samples/…     (one for each set of samples)
+    tables                  build_table           tables/…
+    figures                 plot_figure           figures/…
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from onetok.errors import OnetokError
+from onetok.params import (
+    ClassifierEncoder,
+    CurvesFigure,
+    GenerationBenchmark,
+    ReconstructionFigure,
+    SamplesFigure,
+    Study,
+)
+
+# Raise a stage's number when a change of its code changes what it writes: everything below is then made again.
+VERSIONS = {
+    "convert_dataset": 1,
+    "train_encoder": 1,
+    "train_tokenizer": 1,
+    "cache_tokens": 1,
+    "train_generator": 1,
+    "sample_images": 1,
+    "measure_reference": 1,
+    "score_reconstruction": 1,
+    "score_samples": 1,
+    "build_table": 1,
+    "plot_figure": 1,
+}
+
+STAGE_OF_KIND = {
+    "datasets": "convert_dataset",
+    "encoders": "train_encoder",
+    "tokenizers": "train_tokenizer",
+    "tokens": "cache_tokens",
+    "generators": "train_generator",
+    "samples": "sample_images",
+    "references": "measure_reference",
+    "scores/reconstruction": "score_reconstruction",
+    "scores/samples": "score_samples",
+    "tables": "build_table",
+    "figures": "plot_figure",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artefact:
+    """A folder below results/ with a receipt in it."""
+
+    kind: str
+    name: str  # family/variant
+
+    @property
+    def folder(self) -> str:
+        return f"results/{self.kind}/{self.name}"
+
+    @property
+    def receipt(self) -> str:
+        return f"{self.folder}/receipt.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    artefact: Artefact
+    params: dict[str, Any]  # the resolved slice; another value means another artefact
+    inputs: tuple[Artefact, ...]  # whose receipts it reads
+    payloads: tuple[str, ...]  # further files that it reads, covered by the receipts of the inputs
+    outputs: tuple[str, ...]  # files and folders that it writes into its folder, beside the receipt
+
+    @property
+    def stage(self) -> str:
+        return STAGE_OF_KIND[self.artefact.kind]
+
+    @property
+    def name(self) -> str:
+        return self.artefact.name
+
+    @property
+    def version(self) -> int:
+        return VERSIONS[self.stage]
+
+    @property
+    def slice(self) -> str:
+        """The params and the stage's version as canonical JSON."""
+        return json.dumps({"version": self.version, "params": self.params}, sort_keys=True)
+
+    @property
+    def scratch(self) -> str:
+        """Where a run that may be interrupted keeps its state: a folder for each value of the params."""
+        digest = hashlib.sha256(self.slice.encode()).hexdigest()[:16]
+        return f"results/scratch/{self.stage}/{self.name}/{digest}"
+
+
+def plan(study: Study, kind: str, name: str) -> Job:
+    """Return the job that makes an artefact.
+
+    Raises OnetokError for a name that no params file defines.
+    """
+    if kind not in _PLANNERS:
+        raise OnetokError(f"no kind of artefact {kind!r}, known: {', '.join(_PLANNERS)}")
+    planner, source = _PLANNERS[kind]
+    known = getattr(study, source)
+    if name not in known:
+        raise OnetokError(f"no {source} named {name!r} in params/, known: {', '.join(sorted(known))}")
+    return planner(study, name)
+
+
+def all_jobs(study: Study) -> Iterator[Job]:
+    """Yield every job that the tables and figures of a study pull, inputs before what reads them."""
+    done: set[Artefact] = set()
+
+    def visit(artefact: Artefact) -> Iterator[Job]:
+        if artefact in done:
+            return
+        done.add(artefact)
+        job = plan(study, artefact.kind, artefact.name)
+        for needed in job.inputs:
+            yield from visit(needed)
+        yield job
+
+    for target in targets(study):
+        yield from visit(target)
+
+
+def targets(study: Study) -> list[Artefact]:
+    """Return what `rule all` asks for: every table and every figure."""
+    return [Artefact(kind=kind, name=name) for kind in ("tables", "figures") for name in getattr(study, kind)]
+
+
+def _dump(model: BaseModel, *exclude: str) -> dict[str, Any]:
+    return model.model_dump(mode="json", exclude=set(exclude))
+
+
+def _dataset(study: Study, name: str) -> Job:
+    return Job(
+        artefact=Artefact(kind="datasets", name=name),
+        params=_dump(study.datasets[name]),
+        inputs=(),
+        payloads=(),
+        outputs=("shards",),
+    )
+
+
+def _shards(dataset: str) -> str:
+    return f"results/datasets/{dataset}/shards"
+
+
+def _weights(kind: str, name: str) -> str:
+    return f"results/{kind}/{name}/weights.safetensors"
+
+
+def _encoder(study: Study, name: str) -> Job:
+    entry = study.encoders[name]
+    trained = isinstance(entry, ClassifierEncoder)
+    return Job(
+        artefact=Artefact(kind="encoders", name=name),
+        params=_dump(entry),
+        inputs=(Artefact(kind="datasets", name=entry.dataset),) if isinstance(entry, ClassifierEncoder) else (),
+        payloads=(_shards(entry.dataset),) if isinstance(entry, ClassifierEncoder) else (),
+        outputs=("weights.safetensors", "config.json", *(("scalars.csv", "accuracy.json") if trained else ())),
+    )
+
+
+def _tokenizer(study: Study, name: str) -> Job:
+    entry = study.tokenizers[name]
+    encoders = [term.encoder for term in entry.losses.perceptual]
+    return Job(
+        artefact=Artefact(kind="tokenizers", name=name),
+        params=_dump(entry, "benchmark"),
+        inputs=(
+            Artefact(kind="datasets", name=entry.dataset),
+            *(Artefact(kind="encoders", name=encoder) for encoder in encoders),
+        ),
+        payloads=(_shards(entry.dataset), *(_weights("encoders", encoder) for encoder in encoders)),
+        outputs=("weights.safetensors", "config.json", "scalars.csv", "pictures"),
+    )
+
+
+def _tokens(study: Study, name: str) -> Job:
+    entry = study.tokens[name]
+    return Job(
+        artefact=Artefact(kind="tokens", name=name),
+        params=_dump(entry),
+        inputs=(
+            Artefact(kind="datasets", name=entry.dataset),
+            Artefact(kind="tokenizers", name=entry.tokenizer),
+        ),
+        payloads=(_shards(entry.dataset), _weights("tokenizers", entry.tokenizer)),
+        outputs=("ids.npy", "labels.npy", "keys.npy"),
+    )
+
+
+def _generator(study: Study, name: str) -> Job:
+    entry = study.generators[name]
+    return Job(
+        artefact=Artefact(kind="generators", name=name),
+        params=_dump(entry),
+        inputs=(Artefact(kind="tokens", name=entry.tokens),),
+        payloads=(f"results/tokens/{entry.tokens}/ids.npy",),
+        outputs=("weights.safetensors", "config.json", "scalars.csv"),
+    )
+
+
+def _samples(study: Study, name: str) -> Job:
+    entry = study.samples[name]
+    benchmark = study.benchmarks[entry.benchmark]
+    assert isinstance(benchmark, GenerationBenchmark)
+    tokenizer = study.tokens[study.generators[entry.generator].tokens].tokenizer
+    return Job(
+        artefact=Artefact(kind="samples", name=name),
+        # Of the benchmark only the number of images matters here.
+        params={**_dump(entry, "benchmark"), "images": benchmark.samples, "tokenizer": tokenizer},
+        inputs=(Artefact(kind="generators", name=entry.generator),),
+        payloads=(_weights("generators", entry.generator), _weights("tokenizers", tokenizer)),
+        outputs=("shards", "contact-sheet.png"),
+    )
+
+
+def _reference(study: Study, name: str) -> Job:
+    entry = study.benchmarks[name]
+    encoders = [entry.encoder] + ([entry.judge] if entry.judge else [])
+    return Job(
+        artefact=Artefact(kind="references", name=name),
+        params={key: value for key, value in _dump(entry).items() if key in REFERENCE_FIELDS},
+        inputs=(
+            Artefact(kind="datasets", name=entry.dataset),
+            *(Artefact(kind="encoders", name=encoder) for encoder in encoders),
+        ),
+        payloads=(_shards(entry.dataset), *(_weights("encoders", encoder) for encoder in encoders)),
+        outputs=("features.safetensors",),
+    )
+
+
+REFERENCE_FIELDS = ("dataset", "split", "images", "encoder", "judge", "batch")
+
+
+def _score_payloads(study: Study, benchmark: str) -> tuple[str, ...]:
+    entry = study.benchmarks[benchmark]
+    encoders = [entry.encoder] + ([entry.judge] if entry.judge else [])
+    features = f"results/references/{benchmark}/features.safetensors"
+    return (features, *(_weights("encoders", encoder) for encoder in encoders))
+
+
+def _score_reconstruction(study: Study, name: str) -> Job:
+    benchmark = study.tokenizers[name].benchmark
+    dataset = study.benchmarks[benchmark].dataset
+    return Job(
+        artefact=Artefact(kind="scores/reconstruction", name=name),
+        params={"tokenizer": name, "benchmark": benchmark, **_dump(study.benchmarks[benchmark])},
+        inputs=(
+            Artefact(kind="references", name=benchmark),
+            Artefact(kind="tokenizers", name=name),
+        ),
+        payloads=(*_score_payloads(study, benchmark), _shards(dataset), _weights("tokenizers", name)),
+        outputs=("scores.json", "reconstructions.png"),
+    )
+
+
+def _score_samples(study: Study, name: str) -> Job:
+    benchmark = study.samples[name].benchmark
+    return Job(
+        artefact=Artefact(kind="scores/samples", name=name),
+        params={"samples": name, "benchmark": benchmark, **_dump(study.benchmarks[benchmark])},
+        inputs=(
+            Artefact(kind="references", name=benchmark),
+            Artefact(kind="samples", name=name),
+        ),
+        payloads=(*_score_payloads(study, benchmark), f"results/samples/{name}/shards"),
+        outputs=("scores.json",),
+    )
+
+
+def _table(study: Study, name: str) -> Job:
+    rows = study.tables[name].rows
+    scores = [Artefact(kind="scores/reconstruction", name=row.tokenizer) for row in rows if row.tokenizer]
+    scores += [Artefact(kind="scores/samples", name=row.samples) for row in rows if row.samples]
+    return Job(
+        artefact=Artefact(kind="tables", name=name),
+        params=_dump(study.tables[name]),
+        inputs=tuple(dict.fromkeys(scores)),
+        payloads=tuple(f"{score.folder}/scores.json" for score in dict.fromkeys(scores)),
+        outputs=("table.csv", "table.md", "table.tex"),
+    )
+
+
+def _figure(study: Study, name: str) -> Job:
+    entry = study.figures[name]
+    inputs: list[Artefact] = []
+    payloads: list[str] = []
+    if isinstance(entry, ReconstructionFigure):
+        inputs = [Artefact(kind="scores/reconstruction", name=tokenizer) for tokenizer in entry.tokenizers]
+        payloads = [f"{score.folder}/reconstructions.png" for score in inputs]
+    if isinstance(entry, SamplesFigure):
+        inputs = [Artefact(kind="samples", name=samples) for samples in entry.samples]
+        payloads = [f"{samples.folder}/shards" for samples in inputs]
+    if isinstance(entry, CurvesFigure):
+        inputs = [Artefact(kind=run.split("/")[0], name=run.split("/", 1)[1]) for run in entry.runs]
+        payloads = [f"{run.folder}/scalars.csv" for run in inputs]
+    return Job(
+        artefact=Artefact(kind="figures", name=name),
+        params=_dump(entry),
+        inputs=tuple(inputs),
+        payloads=tuple(payloads),
+        outputs=("figure.png",),
+    )
+
+
+_PLANNERS: dict[str, tuple[Callable[[Study, str], Job], str]] = {
+    "datasets": (_dataset, "datasets"),
+    "encoders": (_encoder, "encoders"),
+    "tokenizers": (_tokenizer, "tokenizers"),
+    "tokens": (_tokens, "tokens"),
+    "generators": (_generator, "generators"),
+    "samples": (_samples, "samples"),
+    "references": (_reference, "benchmarks"),
+    "scores/reconstruction": (_score_reconstruction, "tokenizers"),
+    "scores/samples": (_score_samples, "samples"),
+    "tables": (_table, "tables"),
+    "figures": (_figure, "figures"),
+}

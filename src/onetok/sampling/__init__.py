@@ -1,0 +1,1 @@
+"""Sampling: schedules, guidance, per-image randomness, and the loops that masked generators share."""

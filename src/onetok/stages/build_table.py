@@ -1,0 +1,21 @@
+"""Build a table: CSV, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from onetok.stages.runtime import Context, main
+from onetok.tables import protocol, render, table_frame
+
+
+def build_table(context: Context) -> None:
+    table = context.study.tables[context.job.name]
+    frame = table_frame(table, Path("results"))
+    rendered = render(table, frame, protocol(context.study, table))
+    for suffix, text in (("csv", rendered.csv), ("md", rendered.markdown), ("tex", rendered.latex)):
+        (context.folder / f"table.{suffix}").write_text(text, encoding="utf-8")
+    print(f"\n{rendered.markdown}")
+
+
+if __name__ == "__main__":
+    main("build_table", build_table)

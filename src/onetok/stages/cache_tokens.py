@@ -1,0 +1,60 @@
+"""Encode every view of every image of a split to ids, once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from onetok.data.images import five_crops, prepare, to_float
+from onetok.data.shards import Shards
+from onetok.data.tokens import id_dtype
+from onetok.params import Tokens
+from onetok.registry import load_model
+from onetok.stages.parts import Arrays, work_in_parts
+from onetok.stages.runtime import Context, main
+
+
+def views(content: bytes, entry: Tokens) -> NDArray[np.uint8]:
+    """Return the views of an image file: (V, 3, S, S) uint8, each crop before its mirror image."""
+    crops = five_crops(content, entry.images) if entry.crops == "five" else [prepare(content, entry.images)]
+    mirrored = [view for crop in crops for view in ((crop, crop[:, :, ::-1]) if entry.flip else (crop,))]
+    return np.stack(mirrored)
+
+
+def cache_tokens(context: Context) -> None:
+    entry = context.study.tokens[context.job.name]
+    shards = Shards(Path("results/datasets") / entry.dataset / "shards" / entry.split)
+    tokenizer = load_model(Path("results/tokenizers") / entry.tokenizer, context.device)
+
+    @torch.inference_mode()
+    def encode(part: int) -> Arrays:
+        rows = range(part * entry.batch, min((part + 1) * entry.batch, len(shards)))
+        pixels = np.stack([views(shards.image(i), entry) for i in rows])  # (b, V, 3, S, S)
+        images = to_float(torch.from_numpy(pixels).flatten(0, 1).to(context.device))
+        ids = tokenizer.encode(images).ids.cpu().numpy()  # (b·V, N)
+        return {"ids": ids.reshape(*pixels.shape[:2], -1).astype(id_dtype(tokenizer.codebook_size))}
+
+    parts = -(-len(shards) // entry.batch)
+    encoded = work_in_parts(context, parts, encode, f"cache_tokens {context.job.name}", "batches")
+    if encoded is None:
+        return
+    start, cache = 0, None
+    for arrays in encoded:
+        ids = arrays["ids"]
+        if cache is None:
+            shape = (len(shards), *ids.shape[1:])
+            cache = open_memmap(context.folder / "ids.npy", mode="w+", dtype=ids.dtype, shape=shape)
+        cache[start : start + len(ids)] = ids
+        start += len(ids)
+    assert cache is not None
+    cache.flush()
+    np.save(context.folder / "labels.npy", shards.labels)
+    np.save(context.folder / "keys.npy", np.asarray(shards.index["key"]))
+
+
+if __name__ == "__main__":
+    main("cache_tokens", cache_tokens)

@@ -1,0 +1,79 @@
+"""Running a training task inside a stage: accelerate, tracker, pictures, and the files that plots read."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from onetok.errors import OnetokError
+from onetok.figures import grid
+from onetok.params import Training
+from onetok.registry import save_model
+from onetok.stages.runtime import Context
+from onetok.training.loop import History, Task, train
+
+PRECISIONS = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+
+
+def fit(context: Context, build_task: Callable[[], tuple[Task, nn.Module]], training: Training) -> None:
+    """Train what `build_task` returns and export weights, config, scalars and pictures into the job's folder."""
+    torch.manual_seed(training.seed)  # the initialisation
+    task, model = build_task()
+    accelerator = _accelerator(context, training)
+    model.to(accelerator.device)
+    pictures = context.scratch / "pictures"
+
+    def show(step: int, scalars: dict[str, float], drawn: Tensor | None) -> None:
+        accelerator.log(scalars, step=step)
+        if drawn is None or not accelerator.is_main_process:
+            return
+        pictures.mkdir(parents=True, exist_ok=True)
+        sheet = grid(drawn.numpy(), columns=len(drawn) // 2)
+        sheet.save(pictures / f"step-{step:09d}.png")
+        if context.tracker == "tensorboard":
+            tracker = accelerator.get_tracker("tensorboard", unwrap=True)
+            tracker.add_image("pictures", np.asarray(sheet), step, dataformats="HWC")
+
+    label = f"{context.job.stage} {context.job.name}"
+    exported, history = train(task, training, accelerator, context.scratch, label, show)
+    accelerator.end_training()
+    if accelerator.is_main_process:
+        save_model(exported, context.folder)
+        write_scalars(history, context.folder / "scalars.csv")
+        if pictures.exists():
+            pictures.rename(context.folder / "pictures")
+
+
+def _accelerator(context: Context, training: Training) -> Accelerator:
+    if context.tracker == "wandb":
+        _require_wandb()
+    accelerator = Accelerator(
+        cpu=context.device.type == "cpu",
+        mixed_precision=PRECISIONS[training.precision],
+        log_with=None if context.tracker == "none" else context.tracker,
+        project_dir=str(context.logs),
+    )
+    accelerator.init_trackers(f"{context.job.stage}-{context.job.name}".replace("/", "-"))
+    return accelerator
+
+
+def _require_wandb() -> None:
+    try:
+        import wandb  # noqa: F401
+    except ImportError:
+        raise OnetokError("tracker: wandb is not installed; pip install wandb, or set tracker: tensorboard") from None
+
+
+def write_scalars(history: History, path: Path) -> None:
+    """Write one row for each logging step; columns in the order in which they appeared."""
+    columns = list(dict.fromkeys(name for row in history.rows for name in row))
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, columns or ["step"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "step": int(row["step"])} for row in history.rows)

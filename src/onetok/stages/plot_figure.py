@@ -1,0 +1,46 @@
+"""Plot a figure: reconstructions beside originals, samples by class, or curves of training runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+
+from onetok.data.images import decode
+from onetok.data.shards import Shards
+from onetok.figures import curves, grid, stacked_sheets
+from onetok.params import ReconstructionFigure, SamplesFigure
+from onetok.stages.runtime import Context, main
+
+
+def plot_figure(context: Context) -> None:
+    entry = context.study.figures[context.job.name]
+    path = context.folder / "figure.png"
+    if isinstance(entry, ReconstructionFigure):
+        folder = Path("results/scores/reconstruction")
+        sheets = {name: _picture(folder / name / "reconstructions.png") for name in entry.tokenizers}
+        stacked_sheets(sheets, entry.title, path)
+    elif isinstance(entry, SamplesFigure):
+        stacked_sheets({name: by_class(name, entry.per_class) for name in entry.samples}, entry.title, path)
+    else:
+        runs = {run: pd.read_csv(Path("results") / run / "scalars.csv") for run in entry.runs}
+        curves(runs, entry.scalar, entry.title, path)
+
+
+def _picture(path: Path) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def by_class(samples: str, per_class: int) -> NDArray[np.uint8]:
+    """Return a sheet with one row for each class, its first images in order."""
+    shards = Shards(Path("results/samples") / samples / "shards")
+    shown = [i for label in np.unique(shards.labels) for i in np.flatnonzero(shards.labels == label)[:per_class]]
+    pixels = np.stack([np.asarray(decode(shards.image(int(i)))).transpose(2, 0, 1) for i in shown])
+    return np.asarray(grid(pixels, columns=per_class))
+
+
+if __name__ == "__main__":
+    main("plot_figure", plot_figure)

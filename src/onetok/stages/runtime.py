@@ -1,0 +1,151 @@
+"""What every stage does around its work: arguments, device, threads, checks, receipt, and a record of the run."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from threadpoolctl import threadpool_limits
+
+from onetok.errors import OnetokError
+from onetok.params import Study, load_study
+from onetok.plan import STAGE_OF_KIND, Job, plan
+from onetok.receipts import check_inputs, write_receipt
+
+KIND_OF_STAGE = {stage: kind for kind, stage in STAGE_OF_KIND.items()}
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage gets: its study, its job, and the machine that the profile gives it."""
+
+    study: Study
+    job: Job
+    device: torch.device
+    workers: int  # processes that read data, for each training process
+    tracker: str  # tensorboard, wandb or none
+
+    @property
+    def folder(self) -> Path:
+        """Where the artefact goes."""
+        return Path(self.job.artefact.folder)
+
+    @property
+    def scratch(self) -> Path:
+        """State of an interrupted run; kept until the receipt is written."""
+        return Path(self.job.scratch)
+
+    @property
+    def logs(self) -> Path:
+        return Path("results/logs") / self.job.stage / self.job.name
+
+    @cached_property
+    def processes(self) -> PartialState:
+        return PartialState(cpu=self.device.type == "cpu")
+
+
+def main(stage: str, work: Callable[[Context], None]) -> None:
+    """Run `work` for the job that the command line names, and exit."""
+    arguments = _arguments(stage)
+    try:
+        _run(stage, work, arguments)
+    except OnetokError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)
+
+
+def _arguments(stage: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=f"python -m onetok.stages.{stage}")
+    parser.add_argument("name", help="family/variant, as in params/")
+    parser.add_argument("--device", required=True, choices=["cpu", "cuda"])
+    parser.add_argument("--threads", required=True, type=int, help="CPU threads; another number gives other low bits")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read training data (same bytes)")
+    parser.add_argument("--tracker", choices=["tensorboard", "wandb", "none"], default="none")
+    return parser.parse_args()
+
+
+def _run(stage: str, work: Callable[[Context], None], arguments: argparse.Namespace) -> None:
+    started = time.time()
+    _pin_threads(arguments.threads)
+    study = load_study()
+    job = plan(study, KIND_OF_STAGE[stage], arguments.name)
+    context = Context(study, job, open_device(arguments.device), arguments.workers, arguments.tracker)
+    check_inputs(job, Path())
+    if context.processes.is_main_process:
+        _clear(context)
+    context.processes.wait_for_everyone()
+    work(context)
+    context.processes.wait_for_everyone()
+    if context.processes.is_main_process:
+        receipt = write_receipt(job, Path())
+        _record(context, started)
+        shutil.rmtree(context.scratch, ignore_errors=True)
+        print(f"{stage} {job.name}: {receipt} ({time.time() - started:.0f} s)", file=sys.stderr, flush=True)
+
+
+def open_device(name: str) -> torch.device:
+    """Return the device that the profile asks for; there is no fallback.
+
+    Raises OnetokError for "cuda" where torch finds no GPU.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise OnetokError("device: the profile asks for cuda, but torch finds no GPU here; set device: cpu to use none")
+    if name == "cpu":
+        torch.use_deterministic_algorithms(True)
+    return torch.device(name)
+
+
+def _pin_threads(threads: int) -> None:
+    torch.set_num_threads(threads)
+    threadpool_limits(limits=threads)
+
+
+def _clear(context: Context) -> None:
+    """Remove what an earlier run left, the receipt first, so that nothing partial looks complete."""
+    Path(context.job.artefact.receipt).unlink(missing_ok=True)
+    for output in context.job.outputs:
+        path = context.folder / output
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    context.folder.mkdir(parents=True, exist_ok=True)
+    context.logs.mkdir(parents=True, exist_ok=True)
+
+
+def _record(context: Context, started: float) -> None:
+    """Write run.json: the host, the time and the versions, which a receipt must not hold."""
+    record: dict[str, Any] = {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(started)),
+        "seconds": round(time.time() - started, 3),
+        "host": platform.node(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "processes": context.processes.num_processes,
+        "device": str(context.device),
+        "gpu": torch.cuda.get_device_name() if context.device.type == "cuda" else None,
+        "git": _git_commit(),
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in ("torch", "accelerate", "numpy", "pillow")},
+    }
+    (context.logs / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _git_commit() -> str | None:
+    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None

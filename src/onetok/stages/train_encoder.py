@@ -1,0 +1,67 @@
+"""Train the classifier whose features score images, or fetch a published one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from torch import nn
+
+from onetok.data.batches import AugmentedImages
+from onetok.data.shards import Shards
+from onetok.metrics.features import class_accuracy, extract_features
+from onetok.models.inception import Inception, InceptionConfig
+from onetok.params import ClassifierEncoder, InceptionEncoder
+from onetok.pretrained import fetch, load_strictly, read_tensors
+from onetok.registry import build_classifier, load_model, save_model
+from onetok.stages.fit import fit
+from onetok.data.images import image_batches
+from onetok.stages.runtime import Context, main
+from onetok.training.loop import Task
+from onetok.training.tasks import ClassifierObjective, single_phase
+
+
+def train_encoder(context: Context) -> None:
+    entry = context.study.encoders[context.job.name]
+    if isinstance(entry, InceptionEncoder):
+        fetch_inception(context, entry)
+    else:
+        train_classifier(context, entry)
+
+
+def fetch_inception(context: Context, entry: InceptionEncoder) -> None:
+    model = Inception(InceptionConfig())
+    path = fetch(entry.weights)
+    load_strictly(model.network, read_tensors(path), str(path))
+    save_model(model, context.folder)
+
+
+def train_classifier(context: Context, entry: ClassifierEncoder) -> None:
+    shards = Path("results/datasets") / entry.dataset / "shards"
+    train = Shards(shards / "train")
+
+    def build() -> tuple[Task, nn.Module]:
+        model = build_classifier(entry, context.study.datasets[entry.dataset].classes)
+        objective = ClassifierObjective(model, entry.label_smoothing)
+        read = AugmentedImages(train, entry.images, entry.training.seed)
+        task = single_phase(
+            model, objective, read, len(train), entry.training, context.processes, context.workers
+        )
+        return task, model
+
+    fit(context, build, entry.training)
+    if context.processes.is_main_process:
+        score(context, entry, Shards(shards / "val"))
+
+
+def score(context: Context, entry: ClassifierEncoder, val: Shards) -> None:
+    """Write the accuracy on the validation split."""
+    model = load_model(context.folder, context.device)
+    logits = extract_features(model, image_batches(val, entry.images, entry.training.batch), context.device).logits
+    accuracy = {"images": len(val), "accuracy": class_accuracy(logits, val.labels)}
+    (context.folder / "accuracy.json").write_text(json.dumps(accuracy, indent=2) + "\n")
+    print(f"train_encoder {context.job.name}: accuracy {accuracy['accuracy']:.4f} on {len(val)} validation images")
+
+
+if __name__ == "__main__":
+    main("train_encoder", train_encoder)

@@ -1,0 +1,159 @@
+"""Tables: what params ask for, what scores say, what the papers published, side by side."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from tabulate import tabulate
+
+from onetok.errors import OnetokError
+from onetok.metrics import names
+from onetok.params import Column, GenerationBenchmark, Row, Samples, Study, Table
+
+NOT_MEASURED = "not measured"
+BETTER = {"higher": " ↑", "lower": " ↓", "neither": ""}
+
+
+def read_scores(row: Row, folder: Path) -> dict[str, float] | None:
+    """Return the scores that a row names, or None for a row that names none."""
+    if row.tokenizer is None and row.samples is None:
+        return None
+    kind, name = ("reconstruction", row.tokenizer) if row.tokenizer else ("samples", row.samples)
+    path = folder / "scores" / kind / str(name) / "scores.json"
+    scores: dict[str, float] = json.loads(path.read_text())
+    return scores
+
+
+def table_frame(table: Table, results: Path) -> pd.DataFrame:
+    """Return one row a system: its label, then for each metric the measured and, where any row has one, the
+    published figure, at full precision; NaN where there is none."""
+    records = []
+    for row in table.rows:
+        scores = read_scores(row, results)
+        record: dict[str, Any] = {"label": row.label}
+        for column in table.columns:
+            if scores is not None and column.metric not in scores:
+                raise OnetokError(f"table row {row.label!r}: its scores hold no {column.metric!r}")
+            record[column.metric] = math.nan if scores is None else scores[column.metric]
+            if _is_published(table, column):
+                figures = row.published.figures if row.published else {}
+                record[f"{column.metric}_published"] = figures[column.metric] if column.metric in figures else math.nan
+        records.append(record)
+    return pd.DataFrame.from_records(records)
+
+
+def _is_published(table: Table, column: Column) -> bool:
+    return any(row.published and column.metric in row.published.figures for row in table.rows)
+
+
+class Rendered(NamedTuple):
+    csv: str
+    markdown: str
+    latex: str
+
+
+def render(table: Table, frame: pd.DataFrame, protocol: list[str]) -> Rendered:
+    """Return a table in three formats, its notes and protocol below."""
+    headers, cells = _cells(table, frame)
+    align = ["left", *["right"] * (len(headers) - 1)]
+    text = tabulate(cells, headers, tablefmt="github", colalign=align, disable_numparse=True)
+    notes = [table.note, *_sources(table), *protocol]
+    markdown = "\n".join([f"### {table.title}", "", text, "", *(f"- {note}" for note in notes if note), ""])
+    plain = [header.replace("↑", r"UP").replace("↓", r"DOWN") for header in headers]
+    body = tabulate(cells, plain, tablefmt="latex_booktabs", colalign=align, disable_numparse=True)
+    body = body.replace("UP", r"$\uparrow$").replace("DOWN", r"$\downarrow$")
+    comments = [f"% {note}" for note in (table.title, *notes) if note]
+    return Rendered(frame.to_csv(index=False, lineterminator="\n"), markdown, "\n".join([*comments, body, ""]))
+
+
+def _cells(table: Table, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    headers, columns = [""], [list(frame["label"])]
+    for column in table.columns:
+        headers.append(f"{column.label}{BETTER[column.better]}")
+        columns.append([_cell(value, column, NOT_MEASURED) for value in frame[column.metric]])
+        if f"{column.metric}_published" in frame:
+            headers.append(f"{column.label}, published")
+            columns.append([_cell(value, column, "") for value in frame[f"{column.metric}_published"]])
+    return headers, [list(row) for row in zip(*columns, strict=True)]
+
+
+def _cell(value: float, column: Column, absent: str) -> str:
+    return absent if math.isnan(value) else f"{value:.{column.decimals}f}"
+
+
+def _sources(table: Table) -> Iterator[str]:
+    sources = {row.published.source: row.label for row in table.rows if row.published}
+    if sources:
+        yield f"Published: {'; '.join(sources)}."
+
+
+def protocol(study: Study, table: Table) -> list[str]:
+    """Return, line by line, how the figures of a table came about."""
+    lines: dict[str, None] = {}
+    for row in table.rows:
+        if row.tokenizer:
+            lines[_benchmark_line(study, study.tokenizers[row.tokenizer].benchmark)] = None
+        if row.samples:
+            lines[_benchmark_line(study, study.samples[row.samples].benchmark)] = None
+    for row in table.rows:
+        if row.samples:
+            lines[f"{row.label}: {_sampling(study.samples[row.samples])}."] = None
+    legend = [f"{column.label}: {names.ALL[column.metric]}" for column in table.columns]
+    return [*lines, f"Columns: {'; '.join(legend)}."]
+
+
+def _benchmark_line(study: Study, name: str) -> str:
+    benchmark = study.benchmarks[name]
+    images = f"{benchmark.images.filter} to {benchmark.images.shorter_edge} px, centre {benchmark.images.size} px"
+    judge = f", judge {benchmark.judge}" if benchmark.judge else ""
+    common = f"features by {benchmark.encoder}{judge}; {images}; images rounded to 8 bits"
+    if isinstance(benchmark, GenerationBenchmark):
+        scope = f"{benchmark.samples} samples, classes evenly, against {benchmark.dataset} {benchmark.split}"
+        details = f"inception score over {benchmark.inception_splits} unshuffled splits, k = {benchmark.neighbours}"
+        return f"Protocol {name}: {scope}; {common}; {details}."
+    return f"Protocol {name}: reconstructions of {benchmark.dataset} {benchmark.split} against these images; {common}."
+
+
+def _sampling(samples: Samples) -> str:
+    sampling, guidance = samples.sampling, samples.sampling.guidance
+    guided = f"{guidance.kind} guidance {guidance.scale:g}"
+    if guidance.kind == "power-cosine":
+        guided += f", power {guidance.power:g}"
+    annealing = ", softmax annealing" if sampling.softmax_annealing else ""
+    return (
+        f"{sampling.steps} steps, temperature {sampling.temperature:g}, {guided}, "
+        f"{sampling.mask_schedule} schedule{annealing}, seed {samples.seed}"
+    )
+
+
+# ---------------------------------------------------------------------------------------------- comparison
+
+
+def compare_table(table: Table, ours: Path, evidence: Path) -> tuple[str, list[str]]:
+    """Compare two folders of a table: ("identical", "within tolerance", "different" or "missing", the lines why)."""
+    for folder in (evidence, ours):
+        if not (folder / "table.csv").exists():
+            return "missing", [f"{folder / 'table.csv'}: no such file"]
+    if (ours / "table.csv").read_bytes() == (evidence / "table.csv").read_bytes():
+        return "identical", []
+    a, b = (pd.read_csv(folder / "table.csv") for folder in (ours, evidence))
+    if list(a.columns) != list(b.columns) or list(a["label"]) != list(b["label"]):
+        return "different", ["rows or columns differ"]
+    lines = list(_deviations(table, a, b))
+    return ("different", lines) if lines else ("within tolerance", [])
+
+
+def _deviations(table: Table, ours: pd.DataFrame, evidence: pd.DataFrame) -> Iterator[str]:
+    for column in table.columns:
+        tolerance = column.tolerance
+        for label, a, b in zip(ours["label"], ours[column.metric], evidence[column.metric], strict=True):
+            if math.isnan(a) and math.isnan(b):
+                continue
+            allowed = tolerance.absolute + tolerance.relative * abs(b)
+            if not abs(a - b) <= allowed:
+                yield f"{label}, {column.label}: {a:.6g}, evidence {b:.6g}, tolerance ±{allowed:.3g}"

@@ -1,0 +1,1 @@
+"""Training: one loop, and the tasks that tell it what to minimise."""

@@ -1,0 +1,50 @@
+"""What all rules share: the study's params, checked before any job starts, and the form of a stage's command."""
+
+import sys
+
+from onetok.errors import OnetokError
+from onetok.params import load_study
+from onetok.plan import plan, targets
+
+try:
+    STUDY = load_study()
+except OnetokError as error:
+    sys.exit(f"onetok: {error}")
+
+
+wildcard_constraints:
+    family=r"[a-z0-9_]+",
+    variant=r"[a-z0-9][a-z0-9-]*",
+
+
+def receipts_of(kind):
+    """Return an input function: the receipts that a job reads. They are the edges of the DAG."""
+    return lambda wildcards: [artefact.receipt for artefact in job_of(kind, wildcards).inputs]
+
+
+def payloads_of(kind):
+    """Return an input function: the large files that a job reads, which only have to exist."""
+    return lambda wildcards: ancient(list(job_of(kind, wildcards).payloads))
+
+
+def slice_of(kind):
+    """Return a params function: the values that a job depends on, and its stage's version."""
+    return lambda wildcards: job_of(kind, wildcards).slice
+
+
+def job_of(kind, wildcards):
+    try:
+        return plan(STUDY, kind, f"{wildcards.family}/{wildcards.variant}")
+    except OnetokError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def stage(name):
+    """Return the shell command of a stage: output to the terminal and to the log, whose end a failure repeats."""
+    return (
+        "{config[launch]} onetok.stages." + name + " {wildcards.family}/{wildcards.variant}"
+        " --device {config[device]} --threads {threads} --workers {config[workers]}"
+        " --tracker {config[tracker]} 2>&1 | tee {log:q}"
+        " || {{ echo; echo '--- {rule} {wildcards.family}/{wildcards.variant} failed; the end of its log:';"
+        ' tail -n 15 {log:q}; echo "--- all of it: $PWD/"{log:q}; exit 1; }} >&2'
+    )

@@ -1,0 +1,26 @@
+"""Datasets: from a source of images to webdataset shards.
+
+REQUIRED INPUTS:
+    nothing but what params/datasets name as the source
+
+OUTPUTS:
+    results/datasets/<family>/<variant>/{receipt.json, shards/<split>/}
+"""
+
+
+rule convert_dataset:
+    """Convert dataset {wildcards.family}/{wildcards.variant} to shards."""
+    output:
+        receipt="results/datasets/{family}/{variant}/receipt.json",
+        shards=directory("results/datasets/{family}/{variant}/shards"),
+    params:
+        slice=slice_of("datasets"),
+    log:
+        "results/logs/convert_dataset/{family}/{variant}/log.txt",
+    benchmark:
+        "results/benchmarks/convert_dataset/{family}/{variant}.tsv"
+    threads: config["threads"]
+    conda:
+        "../../environment.yml"
+    shell:
+        stage("convert_dataset")

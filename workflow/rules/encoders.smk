@@ -1,0 +1,29 @@
+"""Encoders: the networks that look at images.
+
+REQUIRED INPUTS:
+    results/datasets/…/{receipt.json, shards/}, or published weights
+
+OUTPUTS:
+    results/encoders/<family>/<variant>/{receipt.json, weights.safetensors, config.json}
+"""
+
+
+rule train_encoder:
+    """Train or fetch encoder {wildcards.family}/{wildcards.variant}."""
+    input:
+        receipts=receipts_of("encoders"),
+        payloads=payloads_of("encoders"),
+    output:
+        receipt="results/encoders/{family}/{variant}/receipt.json",
+        weights="results/encoders/{family}/{variant}/weights.safetensors",
+    params:
+        slice=slice_of("encoders"),
+    log:
+        "results/logs/train_encoder/{family}/{variant}/log.txt",
+    benchmark:
+        "results/benchmarks/train_encoder/{family}/{variant}.tsv"
+    threads: config["threads"]
+    conda:
+        "../../environment.yml"
+    shell:
+        stage("train_encoder")

@@ -1,0 +1,30 @@
+"""Generators: classes to tokens.
+
+REQUIRED INPUTS:
+    results/tokens/…/{receipt.json, ids.npy}
+
+OUTPUTS:
+    results/generators/<family>/<variant>/{receipt.json, weights.safetensors, config.json, scalars.csv}
+"""
+
+
+rule train_generator:
+    """Train generator {wildcards.family}/{wildcards.variant}."""
+    input:
+        receipts=receipts_of("generators"),
+        payloads=payloads_of("generators"),
+    output:
+        receipt="results/generators/{family}/{variant}/receipt.json",
+        weights="results/generators/{family}/{variant}/weights.safetensors",
+        scalars="results/generators/{family}/{variant}/scalars.csv",
+    params:
+        slice=slice_of("generators"),
+    log:
+        "results/logs/train_generator/{family}/{variant}/log.txt",
+    benchmark:
+        "results/benchmarks/train_generator/{family}/{variant}.tsv"
+    threads: config["threads"]
+    conda:
+        "../../environment.yml"
+    shell:
+        stage("train_generator")

@@ -1,0 +1,31 @@
+"""Samples: images drawn from a generator for a benchmark.
+
+REQUIRED INPUTS:
+    results/generators/…/{receipt.json, weights.safetensors}
+    results/tokenizers/…/weights.safetensors
+
+OUTPUTS:
+    results/samples/<family>/<variant>/{receipt.json, shards/, contact-sheet.png}
+"""
+
+
+rule sample_images:
+    """Draw samples {wildcards.family}/{wildcards.variant}."""
+    input:
+        receipts=receipts_of("samples"),
+        payloads=payloads_of("samples"),
+    output:
+        receipt="results/samples/{family}/{variant}/receipt.json",
+        shards=directory("results/samples/{family}/{variant}/shards"),
+        sheet="results/samples/{family}/{variant}/contact-sheet.png",
+    params:
+        slice=slice_of("samples"),
+    log:
+        "results/logs/sample_images/{family}/{variant}/log.txt",
+    benchmark:
+        "results/benchmarks/sample_images/{family}/{variant}.tsv"
+    threads: config["threads"]
+    conda:
+        "../../environment.yml"
+    shell:
+        stage("sample_images")

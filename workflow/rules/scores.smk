@@ -1,0 +1,74 @@
+"""Scores: what a benchmark makes of reconstructions and samples.
+
+REQUIRED INPUTS:
+    results/datasets/…, encoders/…, tokenizers/…, samples/…
+
+OUTPUTS:
+    results/references/<family>/<variant>/{receipt.json, features.safetensors}       one for each benchmark
+    results/scores/reconstruction/<family>/<variant>/{receipt.json, scores.json, reconstructions.png}
+    results/scores/samples/<family>/<variant>/{receipt.json, scores.json}
+"""
+
+
+rule measure_reference:
+    """Measure the reference images of benchmark {wildcards.family}/{wildcards.variant}."""
+    input:
+        receipts=receipts_of("references"),
+        payloads=payloads_of("references"),
+    output:
+        receipt="results/references/{family}/{variant}/receipt.json",
+        features="results/references/{family}/{variant}/features.safetensors",
+    params:
+        slice=slice_of("references"),
+    log:
+        "results/logs/measure_reference/{family}/{variant}/log.txt",
+    benchmark:
+        "results/benchmarks/measure_reference/{family}/{variant}.tsv"
+    threads: config["threads"]
+    conda:
+        "../../environment.yml"
+    shell:
+        stage("measure_reference")
+
+
+rule score_reconstruction:
+    """Score the reconstructions of tokenizer {wildcards.family}/{wildcards.variant}."""
+    input:
+        receipts=receipts_of("scores/reconstruction"),
+        payloads=payloads_of("scores/reconstruction"),
+    output:
+        receipt="results/scores/reconstruction/{family}/{variant}/receipt.json",
+        scores="results/scores/reconstruction/{family}/{variant}/scores.json",
+        picture="results/scores/reconstruction/{family}/{variant}/reconstructions.png",
+    params:
+        slice=slice_of("scores/reconstruction"),
+    log:
+        "results/logs/score_reconstruction/{family}/{variant}/log.txt",
+    benchmark:
+        "results/benchmarks/score_reconstruction/{family}/{variant}.tsv"
+    threads: config["threads"]
+    conda:
+        "../../environment.yml"
+    shell:
+        stage("score_reconstruction")
+
+
+rule score_samples:
+    """Score samples {wildcards.family}/{wildcards.variant}."""
+    input:
+        receipts=receipts_of("scores/samples"),
+        payloads=payloads_of("scores/samples"),
+    output:
+        receipt="results/scores/samples/{family}/{variant}/receipt.json",
+        scores="results/scores/samples/{family}/{variant}/scores.json",
+    params:
+        slice=slice_of("scores/samples"),
+    log:
+        "results/logs/score_samples/{family}/{variant}/log.txt",
+    benchmark:
+        "results/benchmarks/score_samples/{family}/{variant}.tsv"
+    threads: config["threads"]
+    conda:
+        "../../environment.yml"
+    shell:
+        stage("score_samples")

@@ -1,0 +1,54 @@
+"""Tables and figures: what people read.
+
+REQUIRED INPUTS:
+    results/scores/…/{receipt.json, scores.json}
+    results/samples/…/{receipt.json, shards/}, results/{tokenizers,generators}/…/{receipt.json, scalars.csv}
+
+OUTPUTS:
+    results/tables/<family>/<variant>/{receipt.json, table.csv, table.md, table.tex}
+    results/figures/<family>/<variant>/{receipt.json, figure.png}
+"""
+
+
+rule build_table:
+    """Build table {wildcards.family}/{wildcards.variant}."""
+    input:
+        receipts=receipts_of("tables"),
+        payloads=payloads_of("tables"),
+    output:
+        receipt="results/tables/{family}/{variant}/receipt.json",
+        csv="results/tables/{family}/{variant}/table.csv",
+        markdown="results/tables/{family}/{variant}/table.md",
+        latex="results/tables/{family}/{variant}/table.tex",
+    params:
+        slice=slice_of("tables"),
+    log:
+        "results/logs/build_table/{family}/{variant}/log.txt",
+    benchmark:
+        "results/benchmarks/build_table/{family}/{variant}.tsv"
+    threads: config["threads"]
+    conda:
+        "../../environment.yml"
+    shell:
+        stage("build_table")
+
+
+rule plot_figure:
+    """Plot figure {wildcards.family}/{wildcards.variant}."""
+    input:
+        receipts=receipts_of("figures"),
+        payloads=payloads_of("figures"),
+    output:
+        receipt="results/figures/{family}/{variant}/receipt.json",
+        figure="results/figures/{family}/{variant}/figure.png",
+    params:
+        slice=slice_of("figures"),
+    log:
+        "results/logs/plot_figure/{family}/{variant}/log.txt",
+    benchmark:
+        "results/benchmarks/plot_figure/{family}/{variant}.tsv"
+    threads: config["threads"]
+    conda:
+        "../../environment.yml"
+    shell:
+        stage("plot_figure")

@@ -1,0 +1,31 @@
+"""Tokenizers: images to tokens and back.
+
+REQUIRED INPUTS:
+    results/datasets/…/{receipt.json, shards/}
+    results/encoders/…/{receipt.json, weights.safetensors}   of perceptual losses
+
+OUTPUTS:
+    results/tokenizers/<family>/<variant>/{receipt.json, weights.safetensors, config.json, scalars.csv, pictures/}
+"""
+
+
+rule train_tokenizer:
+    """Train tokenizer {wildcards.family}/{wildcards.variant}."""
+    input:
+        receipts=receipts_of("tokenizers"),
+        payloads=payloads_of("tokenizers"),
+    output:
+        receipt="results/tokenizers/{family}/{variant}/receipt.json",
+        weights="results/tokenizers/{family}/{variant}/weights.safetensors",
+        scalars="results/tokenizers/{family}/{variant}/scalars.csv",
+    params:
+        slice=slice_of("tokenizers"),
+    log:
+        "results/logs/train_tokenizer/{family}/{variant}/log.txt",
+    benchmark:
+        "results/benchmarks/train_tokenizer/{family}/{variant}.tsv"
+    threads: config["threads"]
+    conda:
+        "../../environment.yml"
+    shell:
+        stage("train_tokenizer")

@@ -1,0 +1,30 @@
+"""Tokens: a split of a dataset, encoded once.
+
+REQUIRED INPUTS:
+    results/datasets/…/{receipt.json, shards/}
+    results/tokenizers/…/{receipt.json, weights.safetensors}
+
+OUTPUTS:
+    results/tokens/<family>/<variant>/{receipt.json, ids.npy, labels.npy, keys.npy}
+"""
+
+
+rule cache_tokens:
+    """Encode the images of {wildcards.family}/{wildcards.variant}."""
+    input:
+        receipts=receipts_of("tokens"),
+        payloads=payloads_of("tokens"),
+    output:
+        receipt="results/tokens/{family}/{variant}/receipt.json",
+        ids="results/tokens/{family}/{variant}/ids.npy",
+    params:
+        slice=slice_of("tokens"),
+    log:
+        "results/logs/cache_tokens/{family}/{variant}/log.txt",
+    benchmark:
+        "results/benchmarks/cache_tokens/{family}/{variant}.tsv"
+    threads: config["threads"]
+    conda:
+        "../../environment.yml"
+    shell:
+        stage("cache_tokens")
