@@ -53,7 +53,8 @@ class MaskedGeneratorObjective(nn.Module):
         self.model, self.schedule, self.settings = model, schedule, settings
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        return self.model(batch.inputs, batch.labels, self.schedule, self.settings)
+        losses: dict[str, Tensor] = self.model.loss(batch.inputs, batch.labels, self.schedule, self.settings)
+        return losses
 
 
 # ---------------------------------------------------------------------------------------------- tasks

@@ -1,0 +1,106 @@
+"""`onetok`: what people call beside `snakemake`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from onetok import publish
+from onetok.errors import OnetokError
+from onetok.params import Study, load_study
+from onetok.plan import all_jobs
+from onetok.receipts import verify
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def main() -> None:
+    arguments = _parser().parse_args()
+    try:
+        sys.exit(arguments.run(arguments))
+    except OnetokError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="onetok", description="Images as short 1D token sequences, table by table.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: object, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        command.add_argument("--study", type=Path, default=Path(), help="the study's directory (default: here)")
+        return command
+
+    add("make", make, "Make targets with Snakemake: the repository's Snakefile in the study's folder.").add_argument(
+        "targets", nargs="+", help="paths below results/, or `all`"
+    )
+    add("check", check, "Check the params of a study, and say nothing if they are valid.")
+    add("verify", verify_results, "Check every receipt against params, inputs and files.")
+    add("compare", compare, "Say for each table whether results/ is what evidence/ holds.")
+    add("publish", publish_results, "Verify, commit payloads to DVC, push, and copy what git keeps to evidence/.").add_argument(
+        "--no-push", action="store_true", help="do not push to the DVC remote"
+    )
+    add("restore", restore_results, "Pull payloads from the DVC remote and copy evidence/, so that nothing is made again.")
+    add("schema", schema, "Write the JSON Schema of params/, for editors.").add_argument(
+        "output", type=Path, help="the file to write"
+    )
+    return parser
+
+
+def make(arguments: argparse.Namespace) -> int:
+    return run_snakemake(arguments.study, arguments.targets)
+
+
+def run_snakemake(study: Path, options: list[str]) -> int:
+    command = ["snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(study), *options]
+    return subprocess.run(command, check=False).returncode
+
+
+def check(arguments: argparse.Namespace) -> int:
+    load_study(arguments.study)
+    return 0
+
+
+def verify_results(arguments: argparse.Namespace) -> int:
+    study = load_study(arguments.study)
+    problems = [line for job in all_jobs(study) for line in verify(job, arguments.study)]
+    for line in problems:
+        print(line)
+    if not problems:
+        print(f"{len(list(all_jobs(study)))} artefacts are what params, inputs and receipts say")
+    return 1 if problems else 0
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    from onetok.tables import compare_table
+
+    study: Study = load_study(arguments.study)
+    worst = 0
+    for name, table in study.tables.items():
+        folders = (arguments.study / top / "tables" / name for top in ("results", "evidence"))
+        verdict, lines = compare_table(table, *folders)
+        print(f"{name}: {verdict}")
+        for line in lines:
+            print(f"  {line}")
+        worst = max(worst, verdict in ("different", "missing"))
+    return worst
+
+
+def publish_results(arguments: argparse.Namespace) -> int:
+    publish.publish(arguments.study, push=not arguments.no_push)
+    return 0
+
+
+def restore_results(arguments: argparse.Namespace) -> int:
+    publish.restore(arguments.study)
+    return run_snakemake(arguments.study, ["--touch", "--forceall"])
+
+
+def schema(arguments: argparse.Namespace) -> int:
+    arguments.output.write_text(json.dumps(Study.model_json_schema(), indent=2, sort_keys=True) + "\n")
+    return 0

@@ -1,0 +1,66 @@
+"""The two doors between a study's results/ and what git and DVC keep.
+
+    publish   verify receipts → dvc commit → dvc push → copy receipts, scores, tables and pictures to evidence/
+    restore   dvc pull → copy evidence/ into results/ → verify receipts   (then Snakemake is told that all is made)
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from onetok.errors import OnetokError
+from onetok.params import load_study
+from onetok.plan import Job, all_jobs
+from onetok.receipts import verify
+
+# Small files that git keeps beside the receipts; everything else is payload and goes to DVC.
+EVIDENCE = ("scores.json", "accuracy.json", "table.csv", "table.md", "table.tex", "figure.png", "contact-sheet.png")
+
+
+def publish(study: Path, *, push: bool) -> None:
+    """Raises OnetokError if anything in results/ is not what its receipt says."""
+    jobs = list(all_jobs(load_study(study)))
+    _verify_all(jobs, study)
+    dvc_file = str(study / "dvc.yaml")
+    _dvc("commit", "--force", dvc_file)
+    if push:
+        _dvc("push", dvc_file)
+    evidence = study / "evidence"
+    if evidence.exists():
+        shutil.rmtree(evidence)
+    for source in _kept(jobs, study / "results"):
+        target = evidence / source.relative_to(study / "results")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    print(f"{evidence}: receipts, scores, tables and pictures of {len(jobs)} artefacts; commit it with dvc.lock")
+
+
+def restore(study: Path) -> None:
+    """Raises OnetokError if there is no evidence, or if what came back is not what the receipts say."""
+    evidence = study / "evidence"
+    if not evidence.is_dir():
+        raise OnetokError(f"{evidence}: no such folder; nothing was published for this study")
+    _dvc("pull", "--force", str(study / "dvc.yaml"))
+    shutil.copytree(evidence, study / "results", dirs_exist_ok=True)
+    _verify_all(list(all_jobs(load_study(study))), study)
+
+
+def _kept(jobs: list[Job], results: Path) -> Iterator[Path]:
+    for job in jobs:
+        folder = results.parent / job.artefact.folder
+        yield folder / "receipt.json"
+        yield from (folder / output for output in job.outputs if output in EVIDENCE)
+
+
+def _verify_all(jobs: list[Job], study: Path) -> None:
+    problems = [line for job in jobs for line in verify(job, study)]
+    if problems:
+        raise OnetokError("\n".join(["results are not what their receipts say:", *(f"  {line}" for line in problems)]))
+
+
+def _dvc(*arguments: str) -> None:
+    if subprocess.run(["dvc", *arguments], check=False).returncode:
+        raise OnetokError(f"dvc {' '.join(arguments)} failed; its own message is above")
