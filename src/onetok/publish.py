@@ -17,7 +17,17 @@ from onetok.plan import Job, all_jobs
 from onetok.receipts import verify
 
 # Small files that git keeps beside the receipts; everything else is payload and goes to DVC.
-EVIDENCE = ("scores.json", "accuracy.json", "table.csv", "table.md", "table.tex", "figure.png", "contact-sheet.png")
+EVIDENCE = (
+    "accuracy.json",
+    "contact-sheet.png",
+    "figure.png",
+    "reconstructions.png",
+    "scalars.csv",
+    "scores.json",
+    "table.csv",
+    "table.md",
+    "table.tex",
+)
 
 
 def publish(study: Path, *, push: bool) -> None:

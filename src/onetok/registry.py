@@ -17,6 +17,7 @@ from onetok.errors import OnetokError
 from onetok.losses.masked import MaskedLoss
 from onetok.losses.reconstruction import PerceptualTerm, ReconstructionLoss
 from onetok.models.classifier import Classifier, ClassifierConfig
+from onetok.models.convnext import ConvNeXt, ConvNeXtConfig
 from onetok.models.inception import Inception, InceptionConfig
 from onetok.models.maskgit import MaskGIT, MaskGITConfig
 from onetok.models.quantizers import VectorQuantizerConfig
@@ -27,6 +28,7 @@ from onetok.sampling.schedules import MaskSchedule
 
 MODELS: dict[str, tuple[type[nn.Module], type]] = {
     "classifier": (Classifier, ClassifierConfig),
+    "convnext": (ConvNeXt, ConvNeXtConfig),
     "inception": (Inception, InceptionConfig),
     "titok": (TiTok, TiTokConfig),
     "maskgit-vit": (MaskGIT, MaskGITConfig),
@@ -45,6 +47,13 @@ def build_classifier(entry: params.ClassifierEncoder, classes: int) -> Classifie
         dropout=entry.model.dropout,
     )
     return Classifier(config)
+
+
+def build_published_encoder(entry: params.InceptionEncoder | params.ConvNeXtEncoder) -> Inception | ConvNeXt:
+    """Return the network of a published encoder, its weights still to be loaded into `.network`."""
+    if isinstance(entry, params.ConvNeXtEncoder):
+        return ConvNeXt(ConvNeXtConfig(input_size=entry.input_size))
+    return Inception(InceptionConfig())
 
 
 def build_tokenizer(entry: params.TiTokTokenizer) -> TiTok:

@@ -25,31 +25,39 @@ from onetok.metrics.precision_recall import precision_recall
 Labels = NDArray[np.integer[Any]]
 
 
-def reconstruction_suite(reference: Features, rebuilt: Features, labels: Labels) -> dict[str, float]:
-    """Compare reconstructions with the originals, image by image in the same order."""
-    return {
-        "rfid": _distance(reference, rebuilt),
-        "accuracy": class_accuracy(rebuilt.logits, labels),
-        "accuracy_real": class_accuracy(reference.logits, labels),
-    }
+def reconstruction_suite(reference: Features, rebuilt: Features, labels: Labels | None) -> dict[str, float]:
+    """Compare reconstructions with the originals, image by image in the same order.
+
+    `labels` are None where the extractor has other classes than the images.
+    """
+    scores = {"rfid": _distance(reference, rebuilt)}
+    if labels is not None:
+        scores["accuracy"] = class_accuracy(rebuilt.logits, labels)
+        scores["accuracy_real"] = class_accuracy(reference.logits, labels)
+    return scores
 
 
 def generation_suite(
-    reference: Features, samples: Features, labels: Labels, splits: int, neighbours: int
+    reference: Features, samples: Features, labels: Labels | None, splits: int, neighbours: int
 ) -> dict[str, float]:
-    """Compare samples, made for `labels`, with reference images in any order."""
+    """Compare samples, made for `labels`, with reference images in any order.
+
+    `labels` are None where the extractor has other classes than the images.
+    """
     score = inception_score(samples.logits, splits)
     manifold = precision_recall(
         torch.from_numpy(reference.features), torch.from_numpy(samples.features), neighbours
     )
-    return {
+    scores = {
         "fid": _distance(reference, samples),
         "inception_score": score.mean,
         "inception_score_std": score.std,
         "precision": manifold.precision,
         "recall": manifold.recall,
-        "accuracy": class_accuracy(samples.logits, labels),
     }
+    if labels is not None:
+        scores["accuracy"] = class_accuracy(samples.logits, labels)
+    return scores
 
 
 def _distance(a: Features, b: Features) -> float:

@@ -47,8 +47,9 @@ def score_reconstruction(context: Context) -> None:
         "codebook_usage": use.usage,
         "codebook_entropy": use.entropy,
     }
+    labels = shards.labels if benchmark.class_accuracy else None
     scores |= score_features(
-        context, benchmark_name, benchmark, rebuilt, lambda a, b: reconstruction_suite(a, b, shards.labels)
+        context, benchmark_name, benchmark, rebuilt, lambda a, b: reconstruction_suite(a, b, labels)
     )
     write_scores(context.folder, scores)
     shown = np.linspace(0, len(real) - 1, min(PICTURES, len(real))).astype(int)

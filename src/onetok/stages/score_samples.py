@@ -31,12 +31,13 @@ def score_samples(context: Context) -> None:
         "images": len(shards),
         "distinct": len({image.tobytes() for image in images}),
     }
+    labels = shards.labels if benchmark.class_accuracy else None
     scores |= score_features(
         context,
         benchmark_name,
         benchmark,
         pixels,
-        lambda a, b: generation_suite(a, b, shards.labels, benchmark.inception_splits, benchmark.neighbours),
+        lambda a, b: generation_suite(a, b, labels, benchmark.inception_splits, benchmark.neighbours),
     )
     write_scores(context.folder, scores)
 

@@ -10,10 +10,9 @@ from torch import nn
 from onetok.data.batches import AugmentedImages
 from onetok.data.shards import Shards
 from onetok.metrics.features import class_accuracy, extract_features
-from onetok.models.inception import Inception, InceptionConfig
-from onetok.params import ClassifierEncoder, InceptionEncoder
+from onetok.params import ClassifierEncoder
 from onetok.pretrained import fetch, load_strictly, read_tensors
-from onetok.registry import build_classifier, load_model, save_model
+from onetok.registry import build_classifier, build_published_encoder, load_model, save_model
 from onetok.stages.fit import fit
 from onetok.data.images import image_batches
 from onetok.stages.runtime import Context, main
@@ -23,14 +22,10 @@ from onetok.training.tasks import ClassifierObjective, single_phase
 
 def train_encoder(context: Context) -> None:
     entry = context.study.encoders[context.job.name]
-    if isinstance(entry, InceptionEncoder):
-        fetch_inception(context, entry)
-    else:
+    if isinstance(entry, ClassifierEncoder):
         train_classifier(context, entry)
-
-
-def fetch_inception(context: Context, entry: InceptionEncoder) -> None:
-    model = Inception(InceptionConfig())
+        return
+    model = build_published_encoder(entry)
     path = fetch(entry.weights)
     load_strictly(model.network, read_tensors(path), str(path))
     save_model(model, context.folder)
