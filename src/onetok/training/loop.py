@@ -89,8 +89,9 @@ def train(
     progress = Progress(label, training.steps, "steps", done=start)
     batches = task.batches(start)
     for step in range(start, training.steps):
-        set_seed(_step_seed(training.seed, step, accelerator.process_index))
         batch = Batch(*(tensor.to(accelerator.device) for tensor in next(batches)))
+        # After the batch: a data loader that starts takes a number from the global generator.
+        set_seed(_step_seed(training.seed, step, accelerator.process_index))
         values: dict[str, Tensor] = {}
         for phase, (module, optimizer) in zip(task.phases, prepared, strict=True):
             if step >= phase.start:
@@ -149,7 +150,7 @@ def _step_seed(seed: int, step: int, rank: int) -> int:
 
 
 def _check_finite(row: dict[str, float], scratch: Path, label: str) -> None:
-    bad = {name: value for name, value in row.items() if not math.isfinite(value)}
+    bad = {name: value for name, value in row.items() if "/" in name and not math.isfinite(value)}
     if bad:
         name, value = next(iter(bad.items()))
         good = latest_checkpoint(scratch)
