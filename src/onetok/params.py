@@ -29,7 +29,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 VariantKey = Annotated[str, Field(pattern=r"^[a-z0-9_]+/[a-z0-9][a-z0-9-]*$", description="family/variant")]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$", description="the digest, or its first 8 or more digits")]
+Sha256 = Annotated[
+    str, Field(pattern=r"^[0-9a-f]{8,64}$", description="the digest, or its first 8 or more digits")
+]
 
 
 @dataclass(frozen=True)
@@ -455,7 +457,9 @@ def load_study(directory: Path = Path()) -> Study:
             continue
         for kind, name, value in variants:
             if name in raw[kind]:
-                problems.append(f"{shown}: {kind}.{name.replace('/', '.')}: also defined in {files[kind, name]}")
+                problems.append(
+                    f"{shown}: {kind}.{name.replace('/', '.')}: also defined in {files[kind, name]}"
+                )
             raw[kind][name] = value
             files[kind, name] = shown
     try:
@@ -488,7 +492,9 @@ def _variants(path: Path, shown: str) -> Iterator[tuple[str, str, Any]]:
             raise OnetokError(f"{shown}: {kind}: unknown key; {_nearest(kind, FOLDERS[folder])}")
         if not isinstance(families, dict) or list(families) != [family]:
             found = list(families) if isinstance(families, dict) else families
-            raise OnetokError(f"{shown}: {kind}: expected one family named {family!r} as the file, found {found}")
+            raise OnetokError(
+                f"{shown}: {kind}: expected one family named {family!r} as the file, found {found}"
+            )
         if not isinstance(families[family], dict):
             raise OnetokError(f"{shown}: {kind}.{family}: expected variants, found {families[family]!r}")
         for variant, value in families[family].items():
@@ -594,7 +600,9 @@ def _descend_union(current: Any, step: Any) -> tuple[Any, bool]:
     """Strip Annotated, None and union layers; pick the member whose `kind` is `step`."""
     if get_origin(current) is Annotated:
         current = get_args(current)[0]
-    members = [m for m in get_args(current) if m is not type(None)] if get_origin(current) is not tuple else []
+    members = (
+        [m for m in get_args(current) if m is not type(None)] if get_origin(current) is not tuple else []
+    )
     models = [m for m in members if isinstance(m, type) and issubclass(m, BaseModel)]
     for member in models:
         if "kind" in member.model_fields and step in get_args(member.model_fields["kind"].annotation):
@@ -618,7 +626,9 @@ def _check_references(study: Study, files: Mapping[tuple[str, str], str]) -> lis
     for name, figure in study.figures.items():
         if isinstance(figure, CurvesFigure):
             for run in figure.runs:
-                known = [f"{k}/{n}" for k in ("encoders", "tokenizers", "generators") for n in getattr(study, k)]
+                known = [
+                    f"{k}/{n}" for k in ("encoders", "tokenizers", "generators") for n in getattr(study, k)
+                ]
                 if run not in known:
                     where = f"{_place(files, 'figures', name)}.runs"
                     problems.append(f"{where}: no run named {run!r}; {_nearest(run, known)}")
@@ -685,14 +695,24 @@ def _inconsistencies(study: Study) -> Iterator[tuple[str, str, str]]:
         benchmark = study.benchmarks[samples.benchmark]
         classes = study.generators[samples.generator].classes
         if not isinstance(benchmark, GenerationBenchmark):
-            yield "samples", name, f"benchmark {samples.benchmark} is of kind {benchmark.kind}, expected generation"
+            yield (
+                "samples",
+                name,
+                f"benchmark {samples.benchmark} is of kind {benchmark.kind}, expected generation",
+            )
         elif benchmark.samples % classes:
-            text = f"the benchmark's {benchmark.samples} samples cannot be spread evenly over {classes} classes"
+            text = (
+                f"the benchmark's {benchmark.samples} samples cannot be spread evenly over {classes} classes"
+            )
             yield "samples", name, text
     for name, tokenizer in study.tokenizers.items():
         kind = study.benchmarks[tokenizer.benchmark].kind
         if kind != "reconstruction":
-            yield "tokenizers", name, f"benchmark {tokenizer.benchmark} is of kind {kind}, expected reconstruction"
+            yield (
+                "tokenizers",
+                name,
+                f"benchmark {tokenizer.benchmark} is of kind {kind}, expected reconstruction",
+            )
     for name, table in study.tables.items():
         for index, row in enumerate(table.rows):
             if row.tokenizer and row.samples:

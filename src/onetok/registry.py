@@ -86,7 +86,7 @@ def build_masked_loss(entry: params.MaskedLoss) -> tuple[MaskSchedule, MaskedLos
 def build_reconstruction_loss(entry: params.TokenizerLosses, device: torch.device) -> ReconstructionLoss:
     terms = [
         PerceptualTerm(
-            extractor=load_model(Path("results/encoders") / term.encoder, device).requires_grad_(False),  # type: ignore[arg-type]
+            extractor=load_model(Path("results/encoders") / term.encoder, device).requires_grad_(False),
             layer=term.layer,
             weight=term.weight,
         )

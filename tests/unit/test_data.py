@@ -27,7 +27,9 @@ def png(size=(16, 16), mode="RGB", seed=0):
 
 
 def samples(count=7):
-    return [Sample(f"key-{i}", png(seed=i), "png", i % 3, f"zażółć {i}" if i % 2 else None) for i in range(count)]
+    return [
+        Sample(f"key-{i}", png(seed=i), "png", i % 3, f"zażółć {i}" if i % 2 else None) for i in range(count)
+    ]
 
 
 def test_shards_are_byte_identical_twice_and_hold_every_sample(tmp_path):
@@ -63,7 +65,7 @@ def test_a_truncated_shard_is_an_error(tmp_path):
     write_shards(samples(), tmp_path, samples_per_shard=9)
     tar = tmp_path / "shard-000000.tar"
     tar.write_bytes(tar.read_bytes()[:1500])
-    with pytest.raises(OnetokError, match="shard-000000.tar: truncated: sample key-6"):
+    with pytest.raises(OnetokError, match=r"shard-000000\.tar: truncated: sample key-6"):
         Shards(tmp_path).image(6)
 
 
@@ -95,7 +97,12 @@ def folder_dataset(tmp_path):
 
 def folder_params(path, split):
     return Dataset.model_validate(
-        {"source": {"kind": "imagefolder", "path": str(path)}, "split": split, "classes": 2, "samples_per_shard": 4}
+        {
+            "source": {"kind": "imagefolder", "path": str(path)},
+            "split": split,
+            "classes": 2,
+            "samples_per_shard": 4,
+        }
     )
 
 
@@ -186,7 +193,9 @@ def test_image_batches_keep_order_and_the_last_partial_batch(tmp_path):
     assert [len(p) for p in parts] == [3, 3, 1]
 
 
-@pytest.mark.parametrize(("size", "dtype"), [(2, "uint8"), (256, "uint8"), (257, "uint16"), (4096, "uint16"), (65537, "uint32")])
+@pytest.mark.parametrize(
+    ("size", "dtype"), [(2, "uint8"), (256, "uint8"), (257, "uint16"), (4096, "uint16"), (65537, "uint32")]
+)
 def test_ids_take_the_smallest_type(size, dtype):
     assert id_dtype(size) == np.dtype(dtype)
 

@@ -64,7 +64,9 @@ def test_accuracy():
 
 
 def test_every_number_of_a_suite_has_a_name():
-    features = Features(RNG.standard_normal((40, 6)).astype(np.float32), RNG.standard_normal((40, 3)).astype(np.float32))
+    features = Features(
+        RNG.standard_normal((40, 6)).astype(np.float32), RNG.standard_normal((40, 3)).astype(np.float32)
+    )
     labels = np.zeros(40, dtype=np.int64)
     assert reconstruction_suite(features, features, labels).keys() <= names.RECONSTRUCTION.keys()
     assert generation_suite(features, features, labels, 2, 3).keys() <= names.GENERATION.keys()

@@ -15,7 +15,9 @@ MISTAKES = [
         "tokenizers/titok.yaml",
         "        tokens: 16",
         "        tokns: 16",
-        [r"params/tokenizers/titok.yaml: tokenizers.titok.vq-16.model.tokns: unknown key.*nearest known: tokens"],
+        [
+            r"params/tokenizers/titok.yaml: tokenizers.titok.vq-16.model.tokns: unknown key.*nearest known: tokens"
+        ],
     ),
     (
         "tokenizers/titok.yaml",
@@ -39,7 +41,9 @@ MISTAKES = [
         "tokenizers/titok.yaml",
         "benchmark: reconstruction/digits",
         "benchmark: reconstruction/digit",
-        [r"tokenizers.titok.vq-16.benchmark: no benchmarks named 'reconstruction/digit'.*reconstruction/digits"],
+        [
+            r"tokenizers.titok.vq-16.benchmark: no benchmarks named 'reconstruction/digit'.*reconstruction/digits"
+        ],
     ),
     (
         "generators/maskgit.yaml",
@@ -75,7 +79,9 @@ MISTAKES = [
         "tables/generation.yaml",
         "metric: fid,",
         "metric: fidd,",
-        [r"tables.generation.class-conditional: columns.0.metric: no metric named 'fidd'; nearest known: fid"],
+        [
+            r"tables.generation.class-conditional: columns.0.metric: no metric named 'fidd'; nearest known: fid"
+        ],
     ),
     (
         "tables/generation.yaml",

@@ -62,12 +62,16 @@ def test_another_seed_gives_another_image(model):
 def test_zero_guidance_leaves_out_the_unconditional_branch(model, monkeypatch):
     batches = []
     forward = model.forward
-    monkeypatch.setattr(model, "forward", lambda ids, labels: batches.append(len(ids)) or forward(ids, labels))
+    monkeypatch.setattr(
+        model, "forward", lambda ids, labels: batches.append(len(ids)) or forward(ids, labels)
+    )
     draw(model, range(3), settings(scale=0.0))
     assert set(batches) == {3}
     batches.clear()
     draw(model, range(3), settings(scale=2.0))
-    assert batches == [3, 6, 6, 6, 6], "linear guidance is 0 in the first step, then both branches share a batch"
+    assert batches == [3, 6, 6, 6, 6], (
+        "linear guidance is 0 in the first step, then both branches share a batch"
+    )
 
 
 def test_dropout_cannot_be_on_while_sampling(model):
@@ -92,7 +96,11 @@ def test_training_masks_at_least_one_token():
     [
         ("constant", 0.0, [3.0, 3.0, 3.0, 3.0]),
         ("linear", 0.0, [0.0, 0.75, 1.5, 2.25]),
-        ("power-cosine", 1.0, [0.0, 2 * (1 - math.cos(math.pi / 4)) / 2, 1.0, 2 * (1 - math.cos(3 * math.pi / 4)) / 2]),
+        (
+            "power-cosine",
+            1.0,
+            [0.0, 2 * (1 - math.cos(math.pi / 4)) / 2, 1.0, 2 * (1 - math.cos(3 * math.pi / 4)) / 2],
+        ),
     ],
 )
 def test_guidance_weights(kind, power, weights):

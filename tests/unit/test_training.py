@@ -103,7 +103,9 @@ def test_a_loss_that_is_not_finite_stops_with_step_value_and_checkpoint(tmp_path
     checkpoint = torch.load(latest_checkpoint(tmp_path), weights_only=True)
     checkpoint["modules"][0]["model.head.weight"][0, 0] = math.nan
     torch.save(checkpoint, latest_checkpoint(tmp_path))
-    message = r"train/\w+ is nan at step 4, expected a finite number; last good checkpoint .*step-000000002.pt"
+    message = (
+        r"train/\w+ is nan at step 4, expected a finite number; last good checkpoint .*step-000000002.pt"
+    )
     with pytest.raises(OnetokError, match=message):
         run(tmp_path, settings())
 
@@ -131,7 +133,9 @@ def test_what_never_decays_is_what_the_published_names_say(case, system, model_c
 
 
 def test_clustering_revives_unused_entries():
-    config = VectorQuantizerConfig(codebook_size=64, channels=4, normalize=True, commitment=0.25, clustering=True)
+    config = VectorQuantizerConfig(
+        codebook_size=64, channels=4, normalize=True, commitment=0.25, clustering=True
+    )
     torch.manual_seed(0)
     quantizer = VectorQuantizer(config)
     with torch.no_grad():
@@ -147,7 +151,9 @@ def test_clustering_revives_unused_entries():
 
 
 def test_gradients_pass_straight_through_the_quantizer():
-    config = VectorQuantizerConfig(codebook_size=8, channels=4, normalize=False, commitment=0.25, clustering=False)
+    config = VectorQuantizerConfig(
+        codebook_size=8, channels=4, normalize=False, commitment=0.25, clustering=False
+    )
     features = torch.randn(2, 3, 4, requires_grad=True)
     VectorQuantizer(config)(features).tokens.latents.sum().backward()
     assert torch.equal(features.grad, torch.ones_like(features))

@@ -8,13 +8,13 @@ from pathlib import Path
 from torch import nn
 
 from onetok.data.batches import AugmentedImages
+from onetok.data.images import image_batches
 from onetok.data.shards import Shards
 from onetok.metrics.features import class_accuracy, extract_features
 from onetok.params import ClassifierEncoder
 from onetok.pretrained import fetch, load_strictly, read_tensors
 from onetok.registry import build_classifier, build_published_encoder, load_model, save_model
 from onetok.stages.fit import fit
-from onetok.data.images import image_batches
 from onetok.stages.runtime import Context, main
 from onetok.training.loop import Task
 from onetok.training.tasks import ClassifierObjective, single_phase
@@ -52,10 +52,14 @@ def train_classifier(context: Context, entry: ClassifierEncoder) -> None:
 def score(context: Context, entry: ClassifierEncoder, val: Shards) -> None:
     """Write the accuracy on the validation split."""
     model = load_model(context.folder, context.device)
-    logits = extract_features(model, image_batches(val, entry.images, entry.training.batch), context.device).logits
+    logits = extract_features(
+        model, image_batches(val, entry.images, entry.training.batch), context.device
+    ).logits
     accuracy = {"images": len(val), "accuracy": class_accuracy(logits, val.labels)}
     (context.folder / "accuracy.json").write_text(json.dumps(accuracy, indent=2) + "\n")
-    print(f"train_encoder {context.job.name}: accuracy {accuracy['accuracy']:.4f} on {len(val)} validation images")
+    print(
+        f"train_encoder {context.job.name}: accuracy {accuracy['accuracy']:.4f} on {len(val)} validation images"
+    )
 
 
 if __name__ == "__main__":

@@ -155,11 +155,17 @@ def _check_finite(row: dict[str, float], scratch: Path, label: str) -> None:
         name, value = next(iter(bad.items()))
         good = latest_checkpoint(scratch)
         kept = f"last good checkpoint {good}" if good else "no checkpoint was written before"
-        raise OnetokError(f"{label}: {name} is {value} at step {row['step']:.0f}, expected a finite number; {kept}")
+        raise OnetokError(
+            f"{label}: {name} is {value} at step {row['step']:.0f}, expected a finite number; {kept}"
+        )
 
 
 def _state(
-    task: Task, prepared: list[Any], ema: ExponentialMovingAverage | None, history: History, accelerator: Accelerator
+    task: Task,
+    prepared: list[Any],
+    ema: ExponentialMovingAverage | None,
+    history: History,
+    accelerator: Accelerator,
 ) -> dict[str, Any]:
     return {
         "modules": [accelerator.unwrap_model(module).state_dict() for module, _ in prepared],
@@ -183,7 +189,9 @@ def _resume(
     if path is None:
         return 0
     state = load_checkpoint(path, accelerator.device)
-    for (module, optimizer), weights, moments in zip(prepared, state["modules"], state["optimizers"], strict=True):
+    for (module, optimizer), weights, moments in zip(
+        prepared, state["modules"], state["optimizers"], strict=True
+    ):
         accelerator.unwrap_model(module).load_state_dict(weights)
         optimizer.load_state_dict(moments)
     if ema is not None:
