@@ -21,7 +21,10 @@ from onetok.models.convnext import ConvNeXt, ConvNeXtConfig
 from onetok.models.inception import Inception, InceptionConfig
 from onetok.models.maskgit import MaskGIT, MaskGITConfig
 from onetok.models.quantizers import VectorQuantizerConfig
+from onetok.models.tatitok import TATiTok, TATiTokConfig
 from onetok.models.titok import SIZES, TiTok, TiTokConfig, TiTokInit
+from onetok.models.titok_two_stage import TiTokTwoStage, TwoStageConfig
+from onetok.models.vqgan import VQGAN, VQGANConfig
 from onetok.sampling.guidance import Guidance
 from onetok.sampling.masked import MaskedSampling
 from onetok.sampling.schedules import MaskSchedule
@@ -30,12 +33,15 @@ MODELS: dict[str, tuple[type[nn.Module], type]] = {
     "classifier": (Classifier, ClassifierConfig),
     "convnext": (ConvNeXt, ConvNeXtConfig),
     "inception": (Inception, InceptionConfig),
+    "vqgan": (VQGAN, VQGANConfig),
     "titok": (TiTok, TiTokConfig),
+    "titok-two-stage": (TiTokTwoStage, TwoStageConfig),
+    "tatitok": (TATiTok, TATiTokConfig),
     "maskgit-vit": (MaskGIT, MaskGITConfig),
 }
 
 
-# ---------------------------------------------------------------------------------------------- params → objects
+# ------------------------------------------------------------------------------------------- params → objects
 
 
 def build_classifier(entry: params.ClassifierEncoder, classes: int) -> Classifier:
@@ -86,7 +92,7 @@ def build_masked_loss(entry: params.MaskedLoss) -> tuple[MaskSchedule, MaskedLos
 def build_reconstruction_loss(entry: params.TokenizerLosses, device: torch.device) -> ReconstructionLoss:
     terms = [
         PerceptualTerm(
-            extractor=load_model(Path("results/encoders") / term.encoder, device).requires_grad_(False),  # type: ignore[arg-type]
+            extractor=load_model(Path("results/encoders") / term.encoder, device).requires_grad_(False),
             layer=term.layer,
             weight=term.weight,
         )
@@ -105,7 +111,7 @@ def build_sampling(entry: params.MaskedSampling) -> MaskedSampling:
     )
 
 
-# ---------------------------------------------------------------------------------------------- models ↔ folders
+# ------------------------------------------------------------------------------------------- models ↔ folders
 
 
 def save_model(model: nn.Module, folder: Path) -> None:
