@@ -21,7 +21,10 @@ from onetok.models.convnext import ConvNeXt, ConvNeXtConfig
 from onetok.models.inception import Inception, InceptionConfig
 from onetok.models.maskgit import MaskGIT, MaskGITConfig
 from onetok.models.quantizers import VectorQuantizerConfig
+from onetok.models.tatitok import TATiTok, TATiTokConfig
 from onetok.models.titok import SIZES, TiTok, TiTokConfig, TiTokInit
+from onetok.models.titok_two_stage import TiTokTwoStage, TwoStageConfig
+from onetok.models.vqgan import VQGAN, VQGANConfig
 from onetok.sampling.guidance import Guidance
 from onetok.sampling.masked import MaskedSampling
 from onetok.sampling.schedules import MaskSchedule
@@ -30,12 +33,15 @@ MODELS: dict[str, tuple[type[nn.Module], type]] = {
     "classifier": (Classifier, ClassifierConfig),
     "convnext": (ConvNeXt, ConvNeXtConfig),
     "inception": (Inception, InceptionConfig),
+    "vqgan": (VQGAN, VQGANConfig),
     "titok": (TiTok, TiTokConfig),
+    "titok-two-stage": (TiTokTwoStage, TwoStageConfig),
+    "tatitok": (TATiTok, TATiTokConfig),
     "maskgit-vit": (MaskGIT, MaskGITConfig),
 }
 
 
-# ---------------------------------------------------------------------------------------------- params → objects
+# ------------------------------------------------------------------------------------------- params → objects
 
 
 def build_classifier(entry: params.ClassifierEncoder, classes: int) -> Classifier:
@@ -105,7 +111,7 @@ def build_sampling(entry: params.MaskedSampling) -> MaskedSampling:
     )
 
 
-# ---------------------------------------------------------------------------------------------- models ↔ folders
+# ------------------------------------------------------------------------------------------- models ↔ folders
 
 
 def save_model(model: nn.Module, folder: Path) -> None:

@@ -1,6 +1,8 @@
 import pytest
 import torch
+from einops import rearrange
 
+from onetok.losses.codes import CodeLoss
 from onetok.losses.masked import MaskedLoss, masked_token_loss
 from onetok.sampling.schedules import MASK_RATIOS, MaskSchedule
 from onetok.training.ema import ema_decay
@@ -19,6 +21,14 @@ def test_masked_token_loss():
         MaskedLoss(label_smoothing=0.1, unmasked_weight=0.1),
     )
     assert relative_error(losses["total"].view(1), golden["mlm_loss"]) <= 2e-5
+
+
+def test_code_loss():
+    logits = rearrange(CASE.tensors["stage1_logits"], "b v h w -> b (h w) v")
+    codes = CASE.tensors["stage1_codes"].long()
+    losses = CodeLoss(quantizer=1.0)(logits, codes, {"quantizer": torch.tensor(0.3)})
+    golden = CASE.tensors["stage1_total_loss_with_quantizer_loss_0p3"]
+    assert relative_error(losses["total"].view(1), golden) <= 2e-5
 
 
 @pytest.mark.parametrize("kind", ["cosine", "constant"])

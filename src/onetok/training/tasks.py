@@ -16,7 +16,10 @@ from onetok.losses.masked import MaskedLoss
 from onetok.losses.reconstruction import ReconstructionLoss
 from onetok.models.classifier import Classifier
 from onetok.models.maskgit import MaskGIT
+from onetok.models.tatitok import TATiTok
 from onetok.models.titok import TiTok
+from onetok.models.titok_two_stage import TiTokTwoStage
+from onetok.models.vqgan import VQGAN
 from onetok.sampling.schedules import MaskSchedule
 from onetok.training.loop import Phase, Task
 from onetok.training.optimizers import build_optimizer
@@ -59,10 +62,14 @@ class MaskedGeneratorObjective(nn.Module):
 
 # ---------------------------------------------------------------------------------------------- tasks
 
-# What never decays, in our names; the same parameters as the papers' rule exempts by theirs (tests/unit).
+# What never decays, in our names; the same parameters as the papers' rule exempts by theirs (tests/parity).
+_TITOK_NO_DECAY = ("positions", "class_embedding", "mask_token", "latent_tokens", "codebook", "embed")
 NO_DECAY: dict[type[nn.Module], tuple[str, ...]] = {
     Classifier: (),
-    TiTok: ("positions", "class_embedding", "mask_token", "latent_tokens", "codebook", "embed"),
+    VQGAN: ("codebook",),
+    TiTok: _TITOK_NO_DECAY,
+    TiTokTwoStage: _TITOK_NO_DECAY,
+    TATiTok: _TITOK_NO_DECAY,
     MaskGIT: ("positions", "embedding"),
 }
 
@@ -78,7 +85,7 @@ def single_phase(
     draw: Callable[[nn.Module], Tensor] | None = None,
     picture_every: int | None = None,
 ) -> Task:
-    """Return the task of minimising one objective with one optimizer over `length` samples that `read` gives."""
+    """Return the task of minimising one objective with one optimizer over `length` samples of `read`."""
     optimizer = build_optimizer(objective, training.optimizer, NO_DECAY[type(model)])
 
     def batches_from(start: int) -> Iterator[Batch]:
