@@ -29,7 +29,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 VariantKey = Annotated[str, Field(pattern=r"^[a-z0-9_]+/[a-z0-9][a-z0-9-]*$", description="family/variant")]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$", description="the digest, or its first 8 or more digits")]
+Sha256 = Annotated[
+    str, Field(pattern=r"^[0-9a-f]{8,64}$", description="the digest, or its first 8 or more digits")
+]
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,16 @@ class Training(Strict):
     checkpoint_every: Positive
 
 
-class PicturedTraining(Training):
+class CodebookFloor(Strict):
+    """Stops training where less of the codebook is used, counted over the steps between two log rows."""
+
+    usage: Fraction
+    after: Count = Field(description="steps that are not checked")
+
+
+class TokenizerTraining(Training):
     picture_every: Positive
+    codebook_floor: CodebookFloor | None
 
 
 # ---------------------------------------------------------------------------------------------- encoders
@@ -188,7 +198,17 @@ class ConvNeXtEncoder(Strict):
     weights: WeightsFile
 
 
-Encoder = Annotated[ClassifierEncoder | InceptionEncoder | ConvNeXtEncoder, Field(discriminator="kind")]
+class LPIPSEncoder(Strict):
+    """LPIPS 0.1 on VGG16: a distance, so a perceptual network only."""
+
+    kind: Literal["lpips"]
+    backbone: WeightsFile = Field(description="VGG16 as torchvision publishes it")
+    weights: WeightsFile = Field(description="the channel weights")
+
+
+Encoder = Annotated[
+    ClassifierEncoder | InceptionEncoder | ConvNeXtEncoder | LPIPSEncoder, Field(discriminator="kind")
+]
 
 # ---------------------------------------------------------------------------------------------- tokenizers
 
@@ -223,8 +243,29 @@ class TiTokModel(Strict):
 
 class Perceptual(Strict):
     encoder: EncoderName
-    layer: Literal["maps", "features", "logits"]
+    layer: Literal["maps", "features", "logits", "lpips"]
     weight: float
+
+
+class DiscriminatorModel(Strict):
+    width: Positive
+    stages: tuple[Positive, ...] = Field(strict=False, description="channels; each stage halves the side")
+    groups: Positive
+    side: Positive = Field(description="of the map of logits")
+
+
+class LeCam(Strict):
+    weight: float
+    decay: Fraction
+
+
+class Adversarial(Strict):
+    discriminator: DiscriminatorModel
+    weight: float = Field(description="of the tokenizer's term; constant")
+    start: Count = Field(description="first step of the term and of the discriminator's training")
+    lecam: LeCam
+    optimizer: AdamW
+    schedule: Schedule = Field(description="of the discriminator: counted from `start`, ends with training")
 
 
 class TokenizerLosses(Strict):
@@ -232,6 +273,7 @@ class TokenizerLosses(Strict):
     l2: float
     quantizer: float
     perceptual: tuple[Perceptual, ...] = Field(strict=False)
+    adversarial: Adversarial | None
 
 
 class TiTokTokenizer(Strict):
@@ -241,7 +283,7 @@ class TiTokTokenizer(Strict):
     images: TrainingImages
     model: TiTokModel
     losses: TokenizerLosses
-    training: PicturedTraining
+    training: TokenizerTraining
 
 
 Tokenizer = TiTokTokenizer
@@ -455,7 +497,9 @@ def load_study(directory: Path = Path()) -> Study:
             continue
         for kind, name, value in variants:
             if name in raw[kind]:
-                problems.append(f"{shown}: {kind}.{name.replace('/', '.')}: also defined in {files[kind, name]}")
+                problems.append(
+                    f"{shown}: {kind}.{name.replace('/', '.')}: also defined in {files[kind, name]}"
+                )
             raw[kind][name] = value
             files[kind, name] = shown
     try:
@@ -488,7 +532,9 @@ def _variants(path: Path, shown: str) -> Iterator[tuple[str, str, Any]]:
             raise OnetokError(f"{shown}: {kind}: unknown key; {_nearest(kind, FOLDERS[folder])}")
         if not isinstance(families, dict) or list(families) != [family]:
             found = list(families) if isinstance(families, dict) else families
-            raise OnetokError(f"{shown}: {kind}: expected one family named {family!r} as the file, found {found}")
+            raise OnetokError(
+                f"{shown}: {kind}: expected one family named {family!r} as the file, found {found}"
+            )
         if not isinstance(families[family], dict):
             raise OnetokError(f"{shown}: {kind}.{family}: expected variants, found {families[family]!r}")
         for variant, value in families[family].items():
@@ -564,7 +610,8 @@ def _explain(detail: dict[str, Any], files: Mapping[tuple[str, str], str]) -> st
             return f"{where}: missing key 'kind'"
         case "literal_error":
             options = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
-            return f"{where}: found {found!r}, expected {detail['ctx']['expected']}; {_nearest(str(found), options)}"
+            expected = f"expected {detail['ctx']['expected']}; {_nearest(str(found), options)}"
+            return f"{where}: found {found!r}, {expected}"
     return f"{where}: found {found!r} ({type(found).__name__}); {detail['msg'][0].lower()}{detail['msg'][1:]}"
 
 
@@ -594,7 +641,9 @@ def _descend_union(current: Any, step: Any) -> tuple[Any, bool]:
     """Strip Annotated, None and union layers; pick the member whose `kind` is `step`."""
     if get_origin(current) is Annotated:
         current = get_args(current)[0]
-    members = [m for m in get_args(current) if m is not type(None)] if get_origin(current) is not tuple else []
+    members = (
+        [m for m in get_args(current) if m is not type(None)] if get_origin(current) is not tuple else []
+    )
     models = [m for m in members if isinstance(m, type) and issubclass(m, BaseModel)]
     for member in models:
         if "kind" in member.model_fields and step in get_args(member.model_fields["kind"].annotation):
@@ -608,7 +657,7 @@ def _check_references(study: Study, files: Mapping[tuple[str, str], str]) -> lis
         for name, entry in getattr(study, kind).items():
             if not re.fullmatch(r"[a-z0-9_]+/[a-z0-9][a-z0-9-]*", name):
                 problems.append(
-                    f"{_place(files, kind, name)}: a variant is named in lower case letters, digits and hyphens"
+                    f"{_place(files, kind, name)}: a variant's name is lower case letters, digits and hyphens"
                 )
             for path, referred, target in _references(entry):
                 known = getattr(study, referred)
@@ -618,7 +667,9 @@ def _check_references(study: Study, files: Mapping[tuple[str, str], str]) -> lis
     for name, figure in study.figures.items():
         if isinstance(figure, CurvesFigure):
             for run in figure.runs:
-                known = [f"{k}/{n}" for k in ("encoders", "tokenizers", "generators") for n in getattr(study, k)]
+                known = [
+                    f"{k}/{n}" for k in ("encoders", "tokenizers", "generators") for n in getattr(study, k)
+                ]
                 if run not in known:
                     where = f"{_place(files, 'figures', name)}.runs"
                     problems.append(f"{where}: no run named {run!r}; {_nearest(run, known)}")
@@ -658,8 +709,8 @@ def _inconsistencies(study: Study) -> Iterator[tuple[str, str, str]]:
         for name, entry in getattr(study, kind).items():
             training = getattr(entry, "training", None)
             if training and training.batch % training.accumulation:
-                text = f"training.batch {training.batch} is not a multiple of accumulation {training.accumulation}"
-                yield kind, name, text
+                text = f"training.batch {training.batch} is not a multiple of accumulation"
+                yield kind, name, f"{text} {training.accumulation}"
             if training and training.checkpoint_every % training.log_every:
                 # A row of scalars must not straddle a checkpoint of an interrupted run.
                 text = f"training.checkpoint_every {training.checkpoint_every} is not a multiple of log_every"
@@ -669,10 +720,13 @@ def _inconsistencies(study: Study) -> Iterator[tuple[str, str, str]]:
             if tokenizer.images.size % getattr(tokenizer.model, side):
                 text = f"model.{side} {getattr(tokenizer.model, side)} does not divide images.size"
                 yield "tokenizers", name, f"{text} {tokenizer.images.size}"
-        for index, term in enumerate(tokenizer.losses.perceptual):
-            if isinstance(study.encoders[term.encoder], InceptionEncoder):
-                text = f"losses.perceptual.{index}.encoder: {term.encoder} is of kind inception"
-                yield "tokenizers", name, f"{text}, which rounds images and passes no gradient"
+        for text in _inconsistent_losses(study, tokenizer):
+            yield "tokenizers", name, text
+    for name, benchmark in study.benchmarks.items():
+        for field in ("encoder", "judge"):
+            encoder = getattr(benchmark, field)
+            if encoder and isinstance(study.encoders[encoder], LPIPSEncoder):
+                yield "benchmarks", name, f"{field}: {encoder} is of kind lpips, which has no features"
     for name, tokens in study.tokens.items():
         size = study.tokenizers[tokens.tokenizer].images.size
         if tokens.images.size != size:
@@ -685,14 +739,24 @@ def _inconsistencies(study: Study) -> Iterator[tuple[str, str, str]]:
         benchmark = study.benchmarks[samples.benchmark]
         classes = study.generators[samples.generator].classes
         if not isinstance(benchmark, GenerationBenchmark):
-            yield "samples", name, f"benchmark {samples.benchmark} is of kind {benchmark.kind}, expected generation"
+            yield (
+                "samples",
+                name,
+                f"benchmark {samples.benchmark} is of kind {benchmark.kind}, expected generation",
+            )
         elif benchmark.samples % classes:
-            text = f"the benchmark's {benchmark.samples} samples cannot be spread evenly over {classes} classes"
+            text = (
+                f"the benchmark's {benchmark.samples} samples cannot be spread evenly over {classes} classes"
+            )
             yield "samples", name, text
     for name, tokenizer in study.tokenizers.items():
         kind = study.benchmarks[tokenizer.benchmark].kind
         if kind != "reconstruction":
-            yield "tokenizers", name, f"benchmark {tokenizer.benchmark} is of kind {kind}, expected reconstruction"
+            yield (
+                "tokenizers",
+                name,
+                f"benchmark {tokenizer.benchmark} is of kind {kind}, expected reconstruction",
+            )
     for name, table in study.tables.items():
         for index, row in enumerate(table.rows):
             if row.tokenizer and row.samples:
@@ -704,3 +768,24 @@ def _inconsistencies(study: Study) -> Iterator[tuple[str, str, str]]:
                 if column.metric not in known:
                     text = f"columns.{index}.metric: no metric named {column.metric!r}"
                     yield "tables", name, f"{text}; {_nearest(column.metric, known)}"
+
+
+def _inconsistent_losses(study: Study, tokenizer: Tokenizer) -> Iterator[str]:
+    for index, term in enumerate(tokenizer.losses.perceptual):
+        encoder = study.encoders[term.encoder]
+        where = f"losses.perceptual.{index}"
+        if isinstance(encoder, InceptionEncoder):
+            text = f"{where}.encoder: {term.encoder} is of kind inception"
+            yield f"{text}, which rounds images and passes no gradient"
+        if isinstance(encoder, LPIPSEncoder) != (term.layer == "lpips"):
+            yield f"{where}.layer: {term.encoder} of kind {encoder.kind} has no layer {term.layer!r}"
+    adversarial = tokenizer.losses.adversarial
+    if adversarial is None:
+        return
+    if adversarial.start >= tokenizer.training.steps:
+        text = f"losses.adversarial.start {adversarial.start} is not below training.steps"
+        yield f"{text} {tokenizer.training.steps}; without a discriminator, adversarial is null"
+    for channels in adversarial.discriminator.stages:
+        if channels % adversarial.discriminator.groups:
+            text = f"losses.adversarial.discriminator.groups {adversarial.discriminator.groups}"
+            yield f"{text} does not divide a stage of {channels} channels"
