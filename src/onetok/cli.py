@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 from onetok import publish
 from onetok.errors import OnetokError
+from onetok.generated import generated_files
 from onetok.params import Study, load_study
 from onetok.plan import all_jobs
 from onetok.receipts import verify
@@ -27,27 +27,39 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="onetok", description="Images as short 1D token sequences, table by table.")
+    parser = argparse.ArgumentParser(
+        prog="onetok", description="Images as short 1D token sequences, table by table."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: object, text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(run=run)
-        command.add_argument("--study", type=Path, default=Path(), help="the study's directory (default: here)")
+        command.add_argument(
+            "--study", type=Path, default=Path(), help="the study's directory (default: here)"
+        )
         return command
 
-    add("make", make, "Make targets with Snakemake: the repository's Snakefile in the study's folder.").add_argument(
-        "targets", nargs="+", help="paths below results/, or `all`"
-    )
+    add(
+        "make", make, "Make targets with Snakemake: the repository's Snakefile in the study's folder."
+    ).add_argument("targets", nargs="+", help="paths below results/, or `all`")
     add("check", check, "Check the params of a study, and say nothing if they are valid.")
     add("verify", verify_results, "Check every receipt against params, inputs and files.")
     add("compare", compare, "Say for each table whether results/ is what evidence/ holds.")
-    add("publish", publish_results, "Verify, commit payloads to DVC, push, and copy what git keeps to evidence/.").add_argument(
-        "--no-push", action="store_true", help="do not push to the DVC remote"
+    add(
+        "publish",
+        publish_results,
+        "Verify, commit payloads to DVC, push, and copy what git keeps to evidence/.",
+    ).add_argument("--no-push", action="store_true", help="do not push to the DVC remote")
+    add(
+        "restore",
+        restore_results,
+        "Pull payloads from the DVC remote and copy evidence/, so that nothing is made again.",
     )
-    add("restore", restore_results, "Pull payloads from the DVC remote and copy evidence/, so that nothing is made again.")
-    add("schema", schema, "Write the JSON Schema of params/, for editors.").add_argument(
-        "output", type=Path, help="the file to write"
+    add(
+        "generated",
+        generated,
+        "Make again what is generated and kept in git: schema, environment, README tables.",
     )
     return parser
 
@@ -101,6 +113,9 @@ def restore_results(arguments: argparse.Namespace) -> int:
     return run_snakemake(arguments.study, ["--touch", "--forceall"])
 
 
-def schema(arguments: argparse.Namespace) -> int:
-    arguments.output.write_text(json.dumps(Study.model_json_schema(), indent=2, sort_keys=True) + "\n")
+def generated(arguments: argparse.Namespace) -> int:
+    for path, content in generated_files(REPOSITORY).items():
+        if not path.exists() or path.read_text() != content:
+            path.write_text(content)
+            print(f"{path.relative_to(REPOSITORY)}: written")
     return 0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 GAP = 2  # pixels between the images of a sheet
 LEGIBLE = 64  # smaller images are enlarged, each pixel to a square

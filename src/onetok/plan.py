@@ -179,9 +179,15 @@ def _encoder(study: Study, name: str) -> Job:
     return Job(
         artefact=Artefact(kind="encoders", name=name),
         params=_dump(entry),
-        inputs=(Artefact(kind="datasets", name=entry.dataset),) if isinstance(entry, ClassifierEncoder) else (),
+        inputs=(Artefact(kind="datasets", name=entry.dataset),)
+        if isinstance(entry, ClassifierEncoder)
+        else (),
         payloads=(_shards(entry.dataset),) if isinstance(entry, ClassifierEncoder) else (),
-        outputs=("weights.safetensors", "config.json", *(("scalars.csv", "accuracy.json") if trained else ())),
+        outputs=(
+            "weights.safetensors",
+            "config.json",
+            *(("scalars.csv", "accuracy.json") if trained else ()),
+        ),
     )
 
 

@@ -57,7 +57,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 class KeyMap(NamedTuple):
     """How a released state dict is renamed: patterns in order, then tensors to reshape or merge."""
 
-    rename: tuple[tuple[str, str], ...]  # (regular expression, replacement), every match of every pattern applies
+    rename: tuple[
+        tuple[str, str], ...
+    ]  # (regular expression, replacement), every match of every pattern applies
     merge: tuple[tuple[tuple[str, ...], str], ...]  # suffixes concatenated on dimension 0 → suffix
     squeeze: tuple[str, ...]  # regular expressions of 1x1 convolutions that are linear layers here
     select: tuple[tuple[str, int], ...]  # (key, row): keep one row of a table
@@ -105,7 +107,10 @@ _MASKGIT_VIT = KeyMap(
         (r"^model\.lm_head\.", "head."),
     ),
     merge=(
-        ((".attention.query.weight", ".attention.key.weight", ".attention.value.weight"), ".attention.qkv.weight"),
+        (
+            (".attention.query.weight", ".attention.key.weight", ".attention.value.weight"),
+            ".attention.qkv.weight",
+        ),
         ((".attention.query.bias", ".attention.key.bias", ".attention.value.bias"), ".attention.qkv.bias"),
     ),
     squeeze=(),

@@ -1,7 +1,7 @@
 """The two doors between a study's results/ and what git and DVC keep.
 
-    publish   verify receipts → dvc commit → dvc push → copy receipts, scores, tables and pictures to evidence/
-    restore   dvc pull → copy evidence/ into results/ → verify receipts   (then Snakemake is told that all is made)
+publish   verify receipts → dvc commit → dvc push → copy receipts, scores, tables and pictures to evidence/
+restore   dvc pull → copy evidence/ into results/ → verify receipts   (then Snakemake is told that all is made)
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def publish(study: Path, *, push: bool) -> None:
         target = evidence / source.relative_to(study / "results")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-    print(f"{evidence}: receipts, scores, tables and pictures of {len(jobs)} artefacts; commit it with dvc.lock")
+    print(
+        f"{evidence}: receipts, scores, tables and pictures of {len(jobs)} artefacts; commit it with dvc.lock"
+    )
 
 
 def restore(study: Path) -> None:
@@ -68,7 +70,9 @@ def _kept(jobs: list[Job], results: Path) -> Iterator[Path]:
 def _verify_all(jobs: list[Job], study: Path) -> None:
     problems = [line for job in jobs for line in verify(job, study)]
     if problems:
-        raise OnetokError("\n".join(["results are not what their receipts say:", *(f"  {line}" for line in problems)]))
+        raise OnetokError(
+            "\n".join(["results are not what their receipts say:", *(f"  {line}" for line in problems)])
+        )
 
 
 def _dvc(*arguments: str) -> None:

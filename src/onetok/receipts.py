@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,8 +37,10 @@ def write_receipt(job: Job, study: Path) -> Path:
     }
     path = study / job.artefact.receipt
     temporary = path.with_suffix(".partial")
-    temporary.write_text(json.dumps(receipt, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.write_text(
+        json.dumps(receipt, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    temporary.replace(path)
     return path
 
 
@@ -88,7 +89,9 @@ def verify(job: Job, study: Path) -> list[str]:
     return problems
 
 
-def _output_problems(artefact: Artefact, receipt: dict[str, Any], study: Path, *, digests: bool) -> Iterator[str]:
+def _output_problems(
+    artefact: Artefact, receipt: dict[str, Any], study: Path, *, digests: bool
+) -> Iterator[str]:
     for name, expected in receipt["outputs"].items():
         path = study / artefact.folder / name
         if not path.exists():

@@ -39,7 +39,7 @@ MODELS: dict[str, tuple[type[nn.Module], type]] = {
 }
 
 
-# ------------------------------------------------------------------------------------------ params → objects
+# ---------------------------------------------------------------------------------------------- params → objects
 
 
 def build_classifier(entry: params.ClassifierEncoder, classes: int) -> Classifier:
@@ -116,7 +116,7 @@ def build_sampling(entry: params.MaskedSampling) -> MaskedSampling:
     )
 
 
-# ------------------------------------------------------------------------------------------ models ↔ folders
+# ---------------------------------------------------------------------------------------------- models ↔ folders
 
 
 def save_model(model: nn.Module, folder: Path) -> None:

@@ -42,7 +42,7 @@ def table_frame(table: Table, results: Path) -> pd.DataFrame:
             record[column.metric] = math.nan if scores is None else scores[column.metric]
             if _is_published(table, column):
                 figures = row.published.figures if row.published else {}
-                record[f"{column.metric}_published"] = figures[column.metric] if column.metric in figures else math.nan
+                record[f"{column.metric}_published"] = figures.get(column.metric, math.nan)
         records.append(record)
     return pd.DataFrame.from_records(records)
 
@@ -68,7 +68,9 @@ def render(table: Table, frame: pd.DataFrame, protocol: list[str]) -> Rendered:
     body = tabulate(cells, plain, tablefmt="latex_booktabs", colalign=align, disable_numparse=True)
     body = body.replace("UP", r"$\uparrow$").replace("DOWN", r"$\downarrow$")
     comments = [f"% {note}" for note in (table.title, *notes) if note]
-    return Rendered(frame.to_csv(index=False, lineterminator="\n"), markdown, "\n".join([*comments, body, ""]))
+    return Rendered(
+        frame.to_csv(index=False, lineterminator="\n"), markdown, "\n".join([*comments, body, ""])
+    )
 
 
 def _cells(table: Table, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
@@ -109,12 +111,16 @@ def protocol(study: Study, table: Table) -> list[str]:
 
 def _benchmark_line(study: Study, name: str) -> str:
     benchmark = study.benchmarks[name]
-    images = f"{benchmark.images.filter} to {benchmark.images.shorter_edge} px, centre {benchmark.images.size} px"
+    images = (
+        f"{benchmark.images.filter} to {benchmark.images.shorter_edge} px, centre {benchmark.images.size} px"
+    )
     judge = f", judge {benchmark.judge}" if benchmark.judge else ""
     common = f"features by {benchmark.encoder}{judge}; {images}; images rounded to 8 bits"
     if isinstance(benchmark, GenerationBenchmark):
         scope = f"{benchmark.samples} samples, classes evenly, against {benchmark.dataset} {benchmark.split}"
-        details = f"inception score over {benchmark.inception_splits} unshuffled splits, k = {benchmark.neighbours}"
+        details = (
+            f"inception score over {benchmark.inception_splits} unshuffled splits, k = {benchmark.neighbours}"
+        )
         return f"Protocol {name}: {scope}; {common}; {details}."
     return f"Protocol {name}: reconstructions of {benchmark.dataset} {benchmark.split} against these images; {common}."
 

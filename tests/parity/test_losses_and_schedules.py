@@ -2,6 +2,7 @@ import re
 
 import pytest
 import torch
+from torch import nn
 
 from onetok.losses.adversarial import DiscriminatorLoss, LeCam, generator_loss, hinge_loss
 from onetok.losses.masked import MaskedLoss, masked_token_loss
@@ -9,7 +10,9 @@ from onetok.models.discriminator import Discriminator, DiscriminatorConfig
 from onetok.pretrained import load_strictly
 from onetok.sampling.schedules import MASK_RATIOS, MaskSchedule
 from onetok.training.ema import ema_decay
+from onetok.training.optimizers import decays
 from onetok.training.schedules import LearningRate
+from onetok.training.tasks import NO_DECAY
 from tests.parity.cases import load_case, relative_error
 
 CASE = load_case("losses_and_schedules")
@@ -48,6 +51,13 @@ def test_discriminator():
                 break
     load_strictly(model, state, "golden case")
     assert relative_error(model(CASE.tensors["disc_image"]), CASE.tensors["disc_logits"]) <= 2e-5
+
+
+def test_weight_decay_spares_the_published_names():
+    words = ("ln", "bias", "latent_tokens", "mask_token", "embed", "norm", "gamma")
+    for name, shape in CASE.meta["discriminator_params"].items():
+        decayed = len(shape) >= 2 and not any(word in name for word in words)
+        assert decays(name, nn.Parameter(torch.empty(shape)), NO_DECAY[Discriminator]) == decayed, name
 
 
 def test_hinge():

@@ -19,7 +19,9 @@ wildcard_constraints:
 
 def receipts_of(kind):
     """Return an input function: the receipts that a job reads. They are the edges of the DAG."""
-    return lambda wildcards: [artefact.receipt for artefact in job_of(kind, wildcards).inputs]
+    return lambda wildcards: [
+        artefact.receipt for artefact in job_of(kind, wildcards).inputs
+    ]
 
 
 def payloads_of(kind):
@@ -42,8 +44,11 @@ def job_of(kind, wildcards):
 def stage(name):
     """Return the shell command of a stage: output to the terminal and to the log, whose end a failure repeats."""
     return (
-        "{config[launch]} onetok.stages." + name + " {wildcards.family}/{wildcards.variant}"
-        " --device {config[device]} --threads {threads} --workers {config[workers]}"
+        "{config[launch]} onetok.stages."
+        + name
+        + " {wildcards.family}/{wildcards.variant}"
+        # Not {threads}: Snakemake would lower it to the machine's cores without a word, and with it change low bits.
+        " --device {config[device]} --threads {config[threads]} --workers {config[workers]}"
         " --tracker {config[tracker]} 2>&1 | tee {log:q}"
         " || {{ echo; echo '--- {rule} {wildcards.family}/{wildcards.variant} failed; the end of its log:';"
         ' tail -n 15 {log:q}; echo "--- all of it: $PWD/"{log:q}; exit 1; }} >&2'

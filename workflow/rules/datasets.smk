@@ -13,14 +13,14 @@ rule convert_dataset:
     output:
         receipt="results/datasets/{family}/{variant}/receipt.json",
         shards=directory("results/datasets/{family}/{variant}/shards"),
-    params:
-        slice=slice_of("datasets"),
     log:
         "results/logs/convert_dataset/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/convert_dataset/{family}/{variant}.tsv"
-    threads: config["threads"]
     conda:
         "../../environment.yml"
+    threads: config["threads"]
+    params:
+        slice=slice_of("datasets"),
     shell:
         stage("convert_dataset")

@@ -16,14 +16,14 @@ rule train_encoder:
     output:
         receipt="results/encoders/{family}/{variant}/receipt.json",
         weights="results/encoders/{family}/{variant}/weights.safetensors",
-    params:
-        slice=slice_of("encoders"),
     log:
         "results/logs/train_encoder/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/train_encoder/{family}/{variant}.tsv"
-    threads: config["threads"]
     conda:
         "../../environment.yml"
+    threads: config["threads"]
+    params:
+        slice=slice_of("encoders"),
     shell:
         stage("train_encoder")

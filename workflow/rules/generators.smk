@@ -17,14 +17,14 @@ rule train_generator:
         receipt="results/generators/{family}/{variant}/receipt.json",
         weights="results/generators/{family}/{variant}/weights.safetensors",
         scalars="results/generators/{family}/{variant}/scalars.csv",
-    params:
-        slice=slice_of("generators"),
     log:
         "results/logs/train_generator/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/train_generator/{family}/{variant}.tsv"
-    threads: config["threads"]
     conda:
         "../../environment.yml"
+    threads: config["threads"]
+    params:
+        slice=slice_of("generators"),
     shell:
         stage("train_generator")

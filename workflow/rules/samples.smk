@@ -18,14 +18,14 @@ rule sample_images:
         receipt="results/samples/{family}/{variant}/receipt.json",
         shards=directory("results/samples/{family}/{variant}/shards"),
         sheet="results/samples/{family}/{variant}/contact-sheet.png",
-    params:
-        slice=slice_of("samples"),
     log:
         "results/logs/sample_images/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/sample_images/{family}/{variant}.tsv"
-    threads: config["threads"]
     conda:
         "../../environment.yml"
+    threads: config["threads"]
+    params:
+        slice=slice_of("samples"),
     shell:
         stage("sample_images")

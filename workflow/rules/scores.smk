@@ -18,15 +18,15 @@ rule measure_reference:
     output:
         receipt="results/references/{family}/{variant}/receipt.json",
         features="results/references/{family}/{variant}/features.safetensors",
-    params:
-        slice=slice_of("references"),
     log:
         "results/logs/measure_reference/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/measure_reference/{family}/{variant}.tsv"
-    threads: config["threads"]
     conda:
         "../../environment.yml"
+    threads: config["threads"]
+    params:
+        slice=slice_of("references"),
     shell:
         stage("measure_reference")
 
@@ -40,15 +40,15 @@ rule score_reconstruction:
         receipt="results/scores/reconstruction/{family}/{variant}/receipt.json",
         scores="results/scores/reconstruction/{family}/{variant}/scores.json",
         picture="results/scores/reconstruction/{family}/{variant}/reconstructions.png",
-    params:
-        slice=slice_of("scores/reconstruction"),
     log:
         "results/logs/score_reconstruction/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/score_reconstruction/{family}/{variant}.tsv"
-    threads: config["threads"]
     conda:
         "../../environment.yml"
+    threads: config["threads"]
+    params:
+        slice=slice_of("scores/reconstruction"),
     shell:
         stage("score_reconstruction")
 
@@ -61,14 +61,14 @@ rule score_samples:
     output:
         receipt="results/scores/samples/{family}/{variant}/receipt.json",
         scores="results/scores/samples/{family}/{variant}/scores.json",
-    params:
-        slice=slice_of("scores/samples"),
     log:
         "results/logs/score_samples/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/score_samples/{family}/{variant}.tsv"
-    threads: config["threads"]
     conda:
         "../../environment.yml"
+    threads: config["threads"]
+    params:
+        slice=slice_of("scores/samples"),
     shell:
         stage("score_samples")

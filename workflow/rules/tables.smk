@@ -20,15 +20,15 @@ rule build_table:
         csv="results/tables/{family}/{variant}/table.csv",
         markdown="results/tables/{family}/{variant}/table.md",
         latex="results/tables/{family}/{variant}/table.tex",
-    params:
-        slice=slice_of("tables"),
     log:
         "results/logs/build_table/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/build_table/{family}/{variant}.tsv"
-    threads: config["threads"]
     conda:
         "../../environment.yml"
+    threads: config["threads"]
+    params:
+        slice=slice_of("tables"),
     shell:
         stage("build_table")
 
@@ -41,14 +41,14 @@ rule plot_figure:
     output:
         receipt="results/figures/{family}/{variant}/receipt.json",
         figure="results/figures/{family}/{variant}/figure.png",
-    params:
-        slice=slice_of("figures"),
     log:
         "results/logs/plot_figure/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/plot_figure/{family}/{variant}.tsv"
-    threads: config["threads"]
     conda:
         "../../environment.yml"
+    threads: config["threads"]
+    params:
+        slice=slice_of("figures"),
     shell:
         stage("plot_figure")

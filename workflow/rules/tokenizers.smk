@@ -18,14 +18,14 @@ rule train_tokenizer:
         receipt="results/tokenizers/{family}/{variant}/receipt.json",
         weights="results/tokenizers/{family}/{variant}/weights.safetensors",
         scalars="results/tokenizers/{family}/{variant}/scalars.csv",
-    params:
-        slice=slice_of("tokenizers"),
     log:
         "results/logs/train_tokenizer/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/train_tokenizer/{family}/{variant}.tsv"
-    threads: config["threads"]
     conda:
         "../../environment.yml"
+    threads: config["threads"]
+    params:
+        slice=slice_of("tokenizers"),
     shell:
         stage("train_tokenizer")

@@ -17,14 +17,14 @@ rule cache_tokens:
     output:
         receipt="results/tokens/{family}/{variant}/receipt.json",
         ids="results/tokens/{family}/{variant}/ids.npy",
-    params:
-        slice=slice_of("tokens"),
     log:
         "results/logs/cache_tokens/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/cache_tokens/{family}/{variant}.tsv"
-    threads: config["threads"]
     conda:
         "../../environment.yml"
+    threads: config["threads"]
+    params:
+        slice=slice_of("tokens"),
     shell:
         stage("cache_tokens")

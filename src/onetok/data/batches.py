@@ -28,7 +28,9 @@ class Batch(NamedTuple):
 ReadBatch = Callable[[NDArray[np.int64], NDArray[np.int64]], Batch]
 
 
-def sample_indices(seed: int, step: int, batch: int, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def sample_indices(
+    seed: int, step: int, batch: int, length: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return (positions, indices) of the global batch of `step`, each (B,).
 
     Position p counts samples since the start; epoch p // length visits every index once, in an order of its own.
@@ -59,7 +61,16 @@ class _Steps(Dataset[Batch]):
 
 
 def batches(
-    read: ReadBatch, *, length: int, seed: int, batch: int, start: int, stop: int, rank: int, world: int, workers: int
+    read: ReadBatch,
+    *,
+    length: int,
+    seed: int,
+    batch: int,
+    start: int,
+    stop: int,
+    rank: int,
+    world: int,
+    workers: int,
 ) -> Iterator[Batch]:
     """Yield this process's share of the global batches of steps start .. stop-1, read by `workers` processes."""
     steps = _Steps(read, length, seed, batch, rank, world)

@@ -30,7 +30,9 @@ def write_shards(samples: Iterable[Sample], directory: Path, samples_per_shard: 
         keys = [sample.key for sample in chunk]
         # A fixed owner, mode and time: without them no two runs give the same tar.
         with path.open("wb") as stream:
-            writer = webdataset.TarWriter(stream, encoder=False, mtime=0, user="onetok", group="onetok", mode=0o644)
+            writer = webdataset.TarWriter(
+                stream, encoder=False, mtime=0, user="onetok", group="onetok", mode=0o644
+            )
             for sample in chunk:
                 writer.write(_members(sample))
             writer.close()

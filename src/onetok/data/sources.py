@@ -88,7 +88,9 @@ class FolderPool:
                     found.append((self.labels[name], len(self.files)))
                     self.files.append(path)
         if not found:
-            raise OnetokError(f"{self._folder(folder)}: no images, expected files named {', '.join(SUFFIXES)}")
+            raise OnetokError(
+                f"{self._folder(folder)}: no images, expected files named {', '.join(SUFFIXES)}"
+            )
         return found
 
     def read(self, label: int, item: int) -> Sample:
@@ -149,7 +151,11 @@ def _hold_out(items: list[tuple[int, int]], split: HoldOut) -> tuple[list[tuple[
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         if len(members) <= split.per_class:
-            raise OnetokError(f"dataset: class {label} has {len(members)} images, cannot hold out {split.per_class}")
+            raise OnetokError(
+                f"dataset: class {label} has {len(members)} images, cannot hold out {split.per_class}"
+            )
         rng = np.random.default_rng([split.seed, int(label)])
         held[rng.choice(members, split.per_class, replace=False)] = True
-    return [i for i, h in zip(items, held, strict=True) if not h], [i for i, h in zip(items, held, strict=True) if h]
+    return [i for i, h in zip(items, held, strict=True) if not h], [
+        i for i, h in zip(items, held, strict=True) if h
+    ]

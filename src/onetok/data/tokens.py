@@ -1,8 +1,8 @@
 """The token cache: every view of every image as ids, memory-mapped.
 
-    ids.npy      (M, V, N) smallest unsigned integer that fits the codebook: M images, V views, N tokens
-    labels.npy   (M,) int32
-    keys.npy     (M,) bytes, the keys of the shards
+ids.npy      (M, V, N) smallest unsigned integer that fits the codebook: M images, V views, N tokens
+labels.npy   (M,) int32
+keys.npy     (M,) bytes, the keys of the shards
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ Legend: M images · K classes.
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -22,10 +23,12 @@ class InceptionScore(NamedTuple):
 def inception_score(logits: NDArray[np.floating], splits: int) -> InceptionScore:
     """Score logits (M, K) in `splits` consecutive parts, unshuffled."""
     if len(logits) < splits:
-        raise OnetokError(f"inception score: found {len(logits)} images, expected at least one for each of {splits} splits")
+        raise OnetokError(
+            f"inception score: found {len(logits)} images, expected at least one for each of {splits} splits"
+        )
     log_p = log_softmax(logits.astype(np.float64), axis=1)
     edges = np.linspace(0, len(logits), splits + 1).astype(int)
-    scores = [_score(log_p[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    scores = [_score(log_p[a:b]) for a, b in itertools.pairwise(edges)]
     return InceptionScore(float(np.mean(scores)), float(np.std(scores)))
 
 

@@ -24,7 +24,9 @@ def precision_recall(real: Tensor, generated: Tensor, neighbours: int) -> Precis
     """Compare features (R, F) and (G, F)."""
     for name, features in (("real", real), ("generated", generated)):
         if len(features) <= neighbours:
-            raise OnetokError(f"precision and recall: found {len(features)} {name} images, expected over {neighbours}")
+            raise OnetokError(
+                f"precision and recall: found {len(features)} {name} images, expected over {neighbours}"
+            )
     real, generated = real.double(), generated.double()
     return PrecisionRecall(
         precision=_share_inside(generated, real, manifold_radii(real, neighbours)),

@@ -6,6 +6,7 @@ own labels. Legend: B batch · H,W pixels · F features · K classes.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -39,7 +40,7 @@ class Classifier(nn.Module):
                 nn.GroupNorm(8, after),
                 nn.GELU(),
             )
-            for before, after in zip(widths, widths[1:], strict=False)
+            for before, after in itertools.pairwise(widths)
         )
         side = config.image_size // 2 ** len(config.channels)
         self.to_features = nn.Linear(config.channels[-1] * side**2, config.features)

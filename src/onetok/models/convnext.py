@@ -27,6 +27,8 @@ class ConvNeXt(nn.Module):
         super().__init__()
         self.config = config
         self.network = convnext_small(weights=None)
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 

@@ -40,7 +40,8 @@ class Inception(nn.Module):
         return features
 
     def logits(self, features: Tensor) -> Tensor:
-        return features @ self.network.fc.weight.T  # (B, 1008)
+        logits: Tensor = features @ self.network.fc.weight.T  # (B, 1008)
+        return logits
 
 
 class _EmptyNetwork(FeatureExtractorInceptionV3):  # type: ignore[misc]

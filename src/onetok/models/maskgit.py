@@ -94,7 +94,9 @@ class MaskGIT(nn.Module):
         logits: Tensor = self.head(x[:, 1:])  # (B, N, V)
         return logits
 
-    def loss(self, ids: Tensor, labels: Tensor, schedule: MaskSchedule, settings: MaskedLoss) -> dict[str, Tensor]:
+    def loss(
+        self, ids: Tensor, labels: Tensor, schedule: MaskSchedule, settings: MaskedLoss
+    ) -> dict[str, Tensor]:
         """Mask ids (B, N), drop some labels (B,), and score the prediction of every token."""
         count = schedule.masked_count(torch.rand(len(ids), device=ids.device), self.config.tokens)  # (B,)
         rank = torch.rand(ids.shape, device=ids.device).argsort(dim=1).argsort(dim=1)  # (B, N)
@@ -107,7 +109,9 @@ class MaskGIT(nn.Module):
     @torch.inference_mode()
     def sample(self, labels: Tensor, sampling: MaskedSampling, random: ImageRandom) -> Tensor:
         """Draw ids (B, N) int64 for labels (B,); row i uses its own generator of `random`."""
-        assert not self.training, "sample() is for evaluation: call eval() first, dropout would change the images"
+        assert not self.training, (
+            "sample() is for evaluation: call eval() first, dropout would change the images"
+        )
 
         def predict(ids: Tensor, guided: bool) -> tuple[Tensor, Tensor | None]:
             if not guided:

@@ -57,7 +57,9 @@ class VectorQuantizer(nn.Module):
     def forward(self, features: Tensor) -> Quantized:
         features = features.float()  # (B, N, C)
         flat = rearrange(features, "b n c -> (b n) c")
-        entries = self.codebook.weight.clone()  # autograd keeps this one; clustering edits the parameter in place
+        entries = (
+            self.codebook.weight.clone()
+        )  # autograd keeps this one; clustering edits the parameter in place
         if self.config.normalize:
             features, entries = F.normalize(features, dim=-1), F.normalize(entries, dim=-1)
         distances = _squared_distances(rearrange(features, "b n c -> (b n) c"), entries)  # (B·N, K)

@@ -21,8 +21,8 @@ from onetok.models.layers import (
     Attention,
     PreNormBlock,
     TransformerSize,
-    init_packed_attention,
     init_linear,
+    init_packed_attention,
     sincos_1d,
     sincos_2d,
 )

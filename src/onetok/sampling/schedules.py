@@ -1,4 +1,4 @@
-"""Mask schedules: the share of tokens that is still masked when a share r of the steps is done (MaskGIT, section 3.3)."""
+"""Mask schedules: the share of tokens still masked when a share r of the steps is done (MaskGIT, section 3.3)."""
 
 from __future__ import annotations
 

@@ -65,9 +65,11 @@ def _accelerator(context: Context, training: Training) -> Accelerator:
 
 def _require_wandb() -> None:
     try:
-        import wandb  # noqa: F401
+        import wandb  # noqa: F401 (only whether it is there)
     except ImportError:
-        raise OnetokError("tracker: wandb is not installed; pip install wandb, or set tracker: tensorboard") from None
+        raise OnetokError(
+            "tracker: wandb is not installed; pip install wandb, or set tracker: tensorboard"
+        ) from None
 
 
 def write_scalars(history: History, path: Path) -> None:

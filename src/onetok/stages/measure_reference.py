@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from onetok.data.images import image_batches
@@ -17,7 +19,7 @@ from onetok.stages.runtime import Context, main
 def measure_reference(context: Context) -> None:
     entry = context.study.benchmarks[context.job.name]
     shards = Shards(Path("results/datasets") / entry.dataset / "shards" / entry.split)
-    tensors = {}
+    tensors: dict[str, NDArray[np.float32]] = {}
     for role, name in (("encoder", entry.encoder), ("judge", entry.judge)):
         if name is None:
             continue

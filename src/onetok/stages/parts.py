@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -32,8 +31,8 @@ def work_in_parts(
             continue
         temporary = path.with_suffix(".partial")
         with temporary.open("wb") as stream:
-            np.savez(stream, **compute(part))
-        os.replace(temporary, path)
+            np.savez(stream, allow_pickle=False, **compute(part))
+        temporary.replace(path)
     processes.wait_for_everyone()
     if not processes.is_main_process:
         return None

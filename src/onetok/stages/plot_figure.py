@@ -37,7 +37,9 @@ def _picture(path: Path) -> NDArray[np.uint8]:
 def by_class(samples: str, per_class: int) -> NDArray[np.uint8]:
     """Return a sheet with one row for each class, its first images in order."""
     shards = Shards(Path("results/samples") / samples / "shards")
-    shown = [i for label in np.unique(shards.labels) for i in np.flatnonzero(shards.labels == label)[:per_class]]
+    shown = [
+        i for label in np.unique(shards.labels) for i in np.flatnonzero(shards.labels == label)[:per_class]
+    ]
     pixels = np.stack([np.asarray(decode(shards.image(int(i)))).transpose(2, 0, 1) for i in shown])
     return np.asarray(grid(pixels, columns=per_class))
 

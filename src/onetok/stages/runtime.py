@@ -72,8 +72,12 @@ def _arguments(stage: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=f"python -m onetok.stages.{stage}")
     parser.add_argument("name", help="family/variant, as in params/")
     parser.add_argument("--device", required=True, choices=["cpu", "cuda"])
-    parser.add_argument("--threads", required=True, type=int, help="CPU threads; another number gives other low bits")
-    parser.add_argument("--workers", type=int, default=0, help="processes that read training data (same bytes)")
+    parser.add_argument(
+        "--threads", required=True, type=int, help="CPU threads; another number gives other low bits"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes that read training data (same bytes)"
+    )
     parser.add_argument("--tracker", choices=["tensorboard", "wandb", "none"], default="none")
     return parser.parse_args()
 
@@ -103,7 +107,9 @@ def open_device(name: str) -> torch.device:
     Raises OnetokError for "cuda" where torch finds no GPU.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise OnetokError("device: the profile asks for cuda, but torch finds no GPU here; set device: cpu to use none")
+        raise OnetokError(
+            "device: the profile asks for cuda, but torch finds no GPU here; set device: cpu to use none"
+        )
     if name == "cpu":
         torch.use_deterministic_algorithms(True)
     return torch.device(name)
@@ -141,7 +147,9 @@ def _record(context: Context, started: float) -> None:
         "gpu": torch.cuda.get_device_name() if context.device.type == "cuda" else None,
         "git": _git_commit(),
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in ("torch", "accelerate", "numpy", "pillow")},
+        "packages": {
+            name: importlib.metadata.version(name) for name in ("torch", "accelerate", "numpy", "pillow")
+        },
     }
     (context.logs / "run.json").write_text(json.dumps(record, indent=2) + "\n")
 

@@ -70,8 +70,9 @@ def score(context: Context, entry: ClassifierEncoder, val: Shards) -> None:
     ).logits
     accuracy = {"images": len(val), "accuracy": class_accuracy(logits, val.labels)}
     (context.folder / "accuracy.json").write_text(json.dumps(accuracy, indent=2) + "\n")
-    text = f"accuracy {accuracy['accuracy']:.4f} on {len(val)} validation images"
-    print(f"train_encoder {context.job.name}: {text}")
+    print(
+        f"train_encoder {context.job.name}: accuracy {accuracy['accuracy']:.4f} on {len(val)} validation images"
+    )
 
 
 if __name__ == "__main__":

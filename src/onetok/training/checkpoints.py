@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any]) -> Path:
     path = directory / f"step-{step:09d}.pt"
     temporary = path.with_suffix(".partial")
     torch.save({"step": step, **state}, temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
     for old in _checkpoints(directory)[:-KEPT]:
         old.unlink()
     return path

@@ -37,4 +37,3 @@ class ExponentialMovingAverage:
         assert isinstance(updates, int) and isinstance(average, dict)
         self.updates = updates
         self.average.load_state_dict(average)
-

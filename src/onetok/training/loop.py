@@ -33,9 +33,7 @@ class Phase:
     """One optimizer's part of a step. A GAN has two, everything else one."""
 
     name: str
-    module: (
-        nn.Module
-    )  # forward(batch, step) → losses by name; "total" is minimised, a vector counts occurrences
+    module: nn.Module  # forward(batch, step) → losses by name; "total" is minimised, vectors are counts
     optimizer: torch.optim.Optimizer
     rate: LearningRate  # counted from `start`
     start: int  # first step in which it takes part
@@ -106,8 +104,9 @@ def train(
     progress = Progress(label, training.steps, "steps", done=start)
     batches = task.batches(start)
     for step in range(start, training.steps):
-        set_seed(_step_seed(training.seed, step, accelerator.process_index))
         batch = Batch(*(tensor.to(accelerator.device) for tensor in next(batches)))
+        # After the batch: a data loader that starts takes a number from the global generator.
+        set_seed(_step_seed(training.seed, step, accelerator.process_index))
         values: dict[str, Tensor] = {}
         for phase, (module, optimizer) in zip(task.phases, prepared, strict=True):
             if step >= phase.start:
@@ -158,9 +157,7 @@ def _update(
     norm = accelerator.clip_grad_norm_(module.parameters(), training.max_gradient_norm)
     optimizer.step()
     optimizer.zero_grad()
-    if (
-        not optimizer.step_was_skipped
-    ):  # float16 tries a smaller scale after an overflow: the norm says nothing
+    if not optimizer.step_was_skipped:  # float16 skips a step that overflows, and its norm is not finite
         values[f"{phase.name}/gradient_norm"] = torch.as_tensor(norm)
     return values
 
@@ -170,7 +167,8 @@ def _step_seed(seed: int, step: int, rank: int) -> int:
 
 
 def _check(row: dict[str, float], floors: tuple[Floor, ...], scratch: Path, label: str) -> None:
-    problems = [(name, value, "a finite number") for name, value in row.items() if not math.isfinite(value)]
+    bad = {name: value for name, value in row.items() if "/" in name and not math.isfinite(value)}
+    problems = [(name, value, "a finite number") for name, value in bad.items()]
     for floor in floors:
         if row["step"] > floor.after and row[floor.scalar] < floor.minimum:
             problems.append((floor.scalar, row[floor.scalar], f"at least {floor.minimum}"))

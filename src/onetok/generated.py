@@ -1,0 +1,56 @@
+"""Files made from others and kept in git: a test says when one is stale, `onetok generated` makes them again."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+from onetok.errors import OnetokError
+from onetok.params import Study
+
+MINIATURE = Path("studies/miniature")
+
+
+def generated_files(repository: Path) -> dict[Path, str]:
+    """Return what each generated file should hold."""
+    return {
+        repository / "environment.yml": environment(repository),
+        repository / "params/schema.json": schema(),
+        repository / "README.md": readme(repository),
+        repository / MINIATURE / "dvc.yaml": (repository / "dvc.yaml").read_text(),
+    }
+
+
+def environment(repository: Path) -> str:
+    """Return the conda environment: the same direct requirements as pyproject.toml, at the same versions."""
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    packages = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    lines = [
+        "# Made from pyproject.toml by `onetok generated`: the environment of requirements.lock, for conda users.",
+        "name: onetok",
+        "channels: [conda-forge]",
+        "dependencies:",
+        "  - python=3.11",
+        "  - pip",
+        "  - pip:",
+        *(f"      - {package}" for package in packages),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def schema() -> str:
+    """Return the JSON Schema of a study's params, for editors."""
+    return json.dumps(Study.model_json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+def readme(repository: Path) -> str:
+    """Return the README with the miniature's published tables between its markers."""
+    text = (repository / "README.md").read_text()
+    tables = sorted((repository / MINIATURE / "evidence/tables").glob("*/*/table.md"))
+    blocks = "\n".join(table.read_text() for table in tables)
+    pattern = r"(<!-- tables:.*?-->\n).*?(<!-- end of tables -->)"
+    if not re.search(pattern, text, flags=re.DOTALL):
+        raise OnetokError("README.md: the markers of the tables are missing")
+    return re.sub(pattern, lambda found: f"{found[1]}{blocks}{found[2]}", text, flags=re.DOTALL)

@@ -1,0 +1,23 @@
+"""Fixtures that several test folders share."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture
+def smallest(tmp_path: Path) -> Path:
+    """A fresh copy of the smallest study."""
+    study = tmp_path / "study"
+    shutil.copytree(REPOSITORY / "tests/e2e/smallest/params", study / "params")
+    return study

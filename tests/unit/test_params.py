@@ -1,0 +1,136 @@
+"""A mistake in any params file is one line: file, path, what was found, what is known."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from onetok.errors import OnetokError
+from onetok.params import load_study
+
+MISTAKES = [
+    # (file, what is replaced, by what, what the message must say)
+    (
+        "tokenizers/titok.yaml",
+        "        tokens: 16",
+        "        tokns: 16",
+        [
+            r"params/tokenizers/titok.yaml: tokenizers.titok.vq-16.model.tokns: unknown key.*nearest known: tokens"
+        ],
+    ),
+    (
+        "tokenizers/titok.yaml",
+        "        tokens: 16\n",
+        "",
+        [r"tokenizers.titok.vq-16.model.tokens: missing key"],
+    ),
+    (
+        "tokenizers/titok.yaml",
+        "        tokens: 16",
+        "        tokens: '16'",
+        [r"tokenizers.titok.vq-16.model.tokens: found '16' \(str\); .*integer"],
+    ),
+    (
+        "tokenizers/titok.yaml",
+        "encoder: tiny",
+        "encoder: tinny",
+        [r"tokenizers.titok.vq-16.model.encoder: found 'tinny', expected .*nearest known: tiny"],
+    ),
+    (
+        "tokenizers/titok.yaml",
+        "benchmark: reconstruction/digits",
+        "benchmark: reconstruction/digit",
+        [
+            r"tokenizers.titok.vq-16.benchmark: no benchmarks named 'reconstruction/digit'.*reconstruction/digits"
+        ],
+    ),
+    (
+        "generators/maskgit.yaml",
+        "kind: maskgit-vit",
+        "kind: maskgit-vitt",
+        [r"generators.maskgit.tiny.kind: found 'maskgit-vitt'.*maskgit-vit"],
+    ),
+    (
+        "datasets/labelled.yaml",
+        "kind: digits",
+        "kind: digts",
+        [r"datasets.labelled.digits.source.kind: found 'digts'; nearest known: digits"],
+    ),
+    (
+        "generators/maskgit.yaml",
+        "generators:\n",
+        "genrators:\n",
+        [r"params/generators/maskgit.yaml: genrators: unknown key; nearest known: generators"],
+    ),
+    (
+        "generators/maskgit.yaml",
+        "  maskgit:\n    tiny: &tiny",
+        "  maskgitt:\n    tiny: &tiny",
+        [r"generators: expected one family named 'maskgit' as the file, found \['maskgitt'\]"],
+    ),
+    (
+        "benchmarks/class_conditional.yaml",
+        "samples: 20",
+        "samples: 25",
+        [r"samples.maskgit.tiny: the benchmark's 25 samples cannot be spread evenly over 10 classes"],
+    ),
+    (
+        "tables/generation.yaml",
+        "metric: fid,",
+        "metric: fidd,",
+        [
+            r"tables.generation.class-conditional: columns.0.metric: no metric named 'fidd'; nearest known: fid"
+        ],
+    ),
+    (
+        "tables/generation.yaml",
+        "runs: [generators/maskgit/tiny]",
+        "runs: [generators/maskgit/tinyy]",
+        [r"figures.generation.maskgit-loss.runs: no run named .*nearest known: generators/maskgit/tiny"],
+    ),
+    (
+        "encoders/classifiers.yaml",
+        "  batch: 16\n",
+        "  batch: 16\n  batch: 32\n",
+        [r"params/encoders/classifiers.yaml: not valid YAML: key 'batch' appears twice"],
+    ),
+    (
+        "tokenizers/titok.yaml",
+        "encoder_patch: 8",
+        "encoder_patch: 7",
+        [r"tokenizers.titok.vq-16: model.encoder_patch 7 does not divide images.size 32"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("file", "old", "new", "expected"), MISTAKES, ids=[m[3][0][:60] for m in MISTAKES])
+def test_mistake(smallest, file, old, new, expected):
+    path = smallest / "params" / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(OnetokError) as caught:
+        load_study(smallest)
+    for pattern in expected:
+        assert re.search(pattern, str(caught.value)), str(caught.value)
+
+
+def test_all_mistakes_are_reported_at_once(smallest):
+    for file, old, new, _ in (MISTAKES[0], MISTAKES[5]):
+        path = smallest / "params" / file
+        path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(OnetokError) as caught:
+        load_study(smallest)
+    assert "tokns" in str(caught.value) and "maskgit-vitt" in str(caught.value)
+
+
+def test_scientific_notation_is_a_number(smallest):
+    path = smallest / "params/generators/maskgit.yaml"
+    path.write_text(path.read_text().replace("learning_rate: 1.0e-3", "learning_rate: 1e-3"))
+    assert load_study(smallest).generators["maskgit/tiny"].training.optimizer.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize("study", [".", "studies/miniature", "tests/e2e/smallest"])
+def test_every_shipped_study_loads(repository, study):
+    assert load_study(repository / study).tables

@@ -1,0 +1,159 @@
+"""The loop: a run is a function of its params, whatever interrupts it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from onetok.data.batches import Batch
+from onetok.errors import OnetokError
+from onetok.models.maskgit import MaskGIT
+from onetok.models.quantizers import VectorQuantizer, VectorQuantizerConfig
+from onetok.models.titok import TiTok
+from onetok.params import AdamW, Schedule, Training
+from onetok.pretrained import from_published
+from onetok.training.checkpoints import latest_checkpoint, save_checkpoint
+from onetok.training.loop import train
+from onetok.training.optimizers import decays
+from onetok.training.tasks import NO_DECAY, MaskedGeneratorObjective, single_phase
+from tests.parity.cases import load_case
+from tests.unit.test_sampling import CONFIG
+
+WORDS = ("ln", "bias", "latent_tokens", "mask_token", "embed", "norm", "gamma")
+
+
+def settings(**changes):
+    values = {
+        "steps": 6,
+        "batch": 8,
+        "accumulation": 1,
+        "seed": 3,
+        "precision": "float32",
+        "max_gradient_norm": 1.0,
+        "ema_decay": 0.9,
+        "optimizer": AdamW(learning_rate=1e-2, betas=(0.9, 0.99), epsilon=1e-8, weight_decay=0.1),
+        "schedule": Schedule(kind="cosine", warmup=2, end=0.0),
+        "log_every": 2,
+        "checkpoint_every": 2,
+    }
+    return Training(**{**values, **changes})
+
+
+class Ids:
+    def __call__(self, positions, indices):
+        generator = torch.Generator().manual_seed(0)
+        ids = torch.randint(0, CONFIG.codebook_size, (50, CONFIG.tokens), generator=generator)
+        return Batch(ids[indices], torch.from_numpy(indices % CONFIG.classes))
+
+
+def run(scratch, training, stop=None):
+    """Train a tiny generator; `stop` raises after so many steps, as a kill would."""
+    from onetok.losses.masked import MaskedLoss
+    from onetok.sampling.schedules import MaskSchedule
+
+    torch.manual_seed(training.seed)
+    model = MaskGIT(CONFIG)
+    settings_ = MaskedLoss(label_smoothing=0.1, unmasked_weight=0.1)
+    objective = MaskedGeneratorObjective(model, MaskSchedule("arccos"), settings_)
+    accelerator = Accelerator(cpu=True)
+    task = single_phase(model, objective, Ids(), 50, training, accelerator.state, workers=0)
+    if stop is not None:
+        whole = task.batches
+
+        def interrupted(start):
+            for step, batch in enumerate(whole(start), start):
+                if step == stop:
+                    raise KeyboardInterrupt
+                yield batch
+
+        task = type(task)(**{**task.__dict__, "batches": interrupted})
+    return train(task, training, accelerator, scratch, "test", lambda *_: None)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5])
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path, stop):
+    whole, history = run(tmp_path / "whole", settings())
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", settings(), stop=stop)
+    resumed, resumed_history = run(tmp_path / "cut", settings())
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    assert history.rows == resumed_history.rows
+
+
+def test_training_reduces_the_loss(tmp_path):
+    _, history = run(tmp_path, settings(steps=100, log_every=10, checkpoint_every=100))
+    assert history.rows[-1]["train/total"] < 0.93 * history.rows[0]["train/total"]
+
+
+def test_accumulation_takes_the_mean_over_its_parts(tmp_path):
+    """Not bit for bit (other random masks by part), but the same size of steps."""
+    _, one = run(tmp_path / "1", settings(steps=2))
+    _, two = run(tmp_path / "2", settings(steps=2, accumulation=2))
+    assert two.rows[0]["train/total"] == pytest.approx(one.rows[0]["train/total"], rel=0.1)
+    assert two.rows[0]["train/gradient_norm"] == pytest.approx(one.rows[0]["train/gradient_norm"], rel=0.5)
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_value_and_checkpoint(tmp_path):
+    run(tmp_path, settings(steps=2))
+    checkpoint = torch.load(latest_checkpoint(tmp_path), weights_only=True)
+    checkpoint["modules"][0]["model.head.weight"][0, 0] = math.nan
+    torch.save(checkpoint, latest_checkpoint(tmp_path))
+    message = (
+        r"train/\w+ is nan at step 4, expected a finite number; last good checkpoint .*step-000000002.pt"
+    )
+    with pytest.raises(OnetokError, match=message):
+        run(tmp_path, settings())
+
+
+def test_only_whole_checkpoints_are_found_and_two_are_kept(tmp_path):
+    for step in (2, 4, 6):
+        save_checkpoint(tmp_path, step, {"x": torch.ones(1)})
+    (tmp_path / "step-000000008.partial").write_bytes(b"half")
+    assert latest_checkpoint(tmp_path).name == "step-000000006.pt"
+    assert len(list(tmp_path.glob("*.pt"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("case", "system", "model_class"),
+    [("titok_vq_single_stage", "titok_vq_single_stage", TiTok), ("maskgit_vit", "maskgit_vit", MaskGIT)],
+)
+def test_what_never_decays_is_what_the_published_names_say(case, system, model_class):
+    """Each published parameter is filled with its own number, so that it can be found again under our name."""
+    params = load_case(case).meta["params"]
+    exempt = {float(i): len(s) < 2 or any(w in n for w in WORDS) for i, (n, s) in enumerate(params.items())}
+    state = {name: torch.full(shape, float(i)) for i, (name, shape) in enumerate(params.items())}
+    for name, tensor in from_published(system, state).items():
+        ours = not decays(name, nn.Parameter(tensor), NO_DECAY[model_class])
+        assert {exempt[v] for v in tensor.unique().tolist()} == {ours}, name
+
+
+def test_clustering_revives_unused_entries():
+    config = VectorQuantizerConfig(
+        codebook_size=64, channels=4, normalize=True, commitment=0.25, clustering=True
+    )
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(config)
+    with torch.no_grad():
+        quantizer.codebook.weight[:] = torch.tensor([1.0, 0, 0, 0])  # collapsed
+    features = torch.randn(8, 16, 4)
+    assert len(quantizer.train()(features).tokens.ids.unique()) == 1
+    for _ in range(20):
+        quantizer(torch.randn(8, 16, 4))
+    assert len(quantizer.eval()(features).tokens.ids.unique()) > 10
+    before = quantizer.codebook.weight.clone()
+    quantizer(features)
+    assert torch.equal(before, quantizer.codebook.weight), "evaluation must not move the codebook"
+
+
+def test_gradients_pass_straight_through_the_quantizer():
+    config = VectorQuantizerConfig(
+        codebook_size=8, channels=4, normalize=False, commitment=0.25, clustering=False
+    )
+    features = torch.randn(2, 3, 4, requires_grad=True)
+    VectorQuantizer(config)(features).tokens.latents.sum().backward()
+    assert torch.equal(features.grad, torch.ones_like(features))

@@ -1,0 +1,108 @@
+"""The DAG: planned from params alone, with nothing that no rule makes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from onetok.params import load_study
+from onetok.plan import STAGE_OF_KIND, VERSIONS, all_jobs, plan
+
+STUDIES = [".", "studies/miniature", "tests/e2e/smallest"]
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_fresh_clone_plans_every_job(repository, snakemake, tmp_path, study):
+    """In a copy without results: each job of the plan appears once, and no input lacks a rule."""
+    import shutil
+
+    shutil.copytree(repository / study / "params", tmp_path / "params")
+    dry = snakemake(tmp_path, "-n")
+    assert dry.returncode == 0, dry.stdout
+    jobs = list(all_jobs(load_study(tmp_path)))
+    assert re.search(rf"^total +{len(jobs) + 1}$", dry.stdout, flags=re.MULTILINE), dry.stdout
+    for job in jobs:
+        assert job.artefact.receipt in dry.stdout
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_payload_is_written_by_a_job_whose_receipt_is_upstream(repository, study):
+    """A payload is an `ancient()` input: only the receipts make it current, so one of them must stand above it."""
+    jobs = {job.artefact: job for job in all_jobs(load_study(repository / study))}
+
+    def upstream(artefact):
+        found = set()
+        for needed in jobs[artefact].inputs:
+            found |= {needed} | upstream(needed)
+        return found
+
+    for artefact, job in jobs.items():
+        written = {f"{a.folder}/{output}" for a in upstream(artefact) for output in jobs[a].outputs}
+        assert set(job.payloads) <= written, artefact
+
+
+def test_stages_rules_and_modules_have_the_same_names(repository):
+    rules = re.findall(
+        r"^rule (\w+):", "".join(p.read_text() for p in repository.glob("workflow/rules/*.smk")), re.M
+    )
+    modules = {p.stem for p in repository.glob("src/onetok/stages/*.py")}
+    assert sorted(rules) == sorted(VERSIONS) == sorted(STAGE_OF_KIND.values())
+    assert set(rules) <= modules
+
+
+def test_a_mistake_in_params_stops_snakemake_before_any_job(smallest, snakemake):
+    path = smallest / "params/tokenizers/titok.yaml"
+    path.write_text(path.read_text().replace("        tokens: 16", "        tokns: 16"))
+    run = snakemake(smallest)
+    assert run.returncode != 0
+    assert "params/tokenizers/titok.yaml: tokenizers.titok.vq-16.model.tokns: unknown key" in run.stdout
+    assert "nearest known: tokens" in run.stdout
+    assert not (smallest / "results").exists()
+    assert "Traceback" not in run.stdout
+
+
+def test_an_unknown_target_names_what_is_known(smallest, snakemake):
+    run = snakemake(smallest, "results/tables/generation/nothing/receipt.json")
+    assert run.returncode != 0
+    assert (
+        "no tables named 'generation/nothing' in params/, known: generation/class-conditional" in run.stdout
+    )
+
+
+def test_a_slice_holds_what_its_job_uses_and_no_more(repository, smallest):
+    before = {job.artefact: job.slice for job in all_jobs(load_study(smallest))}
+
+    def changed(file, old, new):
+        path = smallest / "params" / file
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+        after = {job.artefact: job.slice for job in all_jobs(load_study(smallest))}
+        path.write_text(text)
+        return {f"{a.kind}/{a.name}" for a in after if after[a] != before[a]}
+
+    assert changed("generators/maskgit.yaml", "linear, scale: 3.0", "linear, scale: 2.0") == {
+        "samples/maskgit/tiny-guided"
+    }
+    assert changed("tables/generation.yaml", "Samples by class", "Samples") == {
+        "figures/generation/class-conditional"
+    }
+    assert changed("tokenizers/titok.yaml", "# TiTok", "# A comment. TiTok") == set()
+    assert changed("benchmarks/class_conditional.yaml", "neighbours: 3", "neighbours: 2") == {
+        f"scores/samples/maskgit/{name}" for name in ("tiny", "tiny-guided", "untrained")
+    }
+
+
+def test_a_slurm_profile_overrides_the_device(repository, snakemake):
+    dry = snakemake(repository, "-n", "-p", "--profile", "slurm")
+    assert dry.returncode == 0, dry.stdout
+    assert "accelerate launch --num_processes 1 --module onetok.stages.train_tokenizer" in dry.stdout
+    assert "--device cuda --threads 8 --workers 8" in dry.stdout
+    plain = snakemake(repository, "-n", "-p")
+    assert "python -m onetok.stages.train_tokenizer" in plain.stdout and "--device cpu" in plain.stdout
+
+
+def test_every_stage_has_a_plan(repository):
+    study = load_study(repository / "studies/miniature")
+    assert plan(study, "references", "class_conditional/digits").stage == "measure_reference"
