@@ -57,8 +57,9 @@ class TokenizerObjective(nn.Module):
         reconstruction = self.model(images)
         made = reconstruction.images.float()
         losses = self.loss(made, images, reconstruction.losses)
-        if reconstruction.tokens.ids is not None:
-            losses["codebook_usage"] = _count(reconstruction.tokens.ids, self.model.codebook_size)
+        ids, size = reconstruction.tokens.ids, self.model.codebook_size
+        if ids is not None and size is not None:
+            losses["codebook_usage"] = _count(ids, size)
         if self.adversarial is not None and step >= self.adversarial.start:
             losses["adversarial"] = self.adversarial(made)
             losses["total"] = losses["total"] + self.adversarial.weight * losses["adversarial"]
