@@ -65,9 +65,8 @@ def train_classifier(context: Context, entry: ClassifierEncoder) -> None:
 def score(context: Context, entry: ClassifierEncoder, val: Shards) -> None:
     """Write the accuracy on the validation split."""
     model = load_model(context.folder, context.device)
-    logits = extract_features(
-        model, image_batches(val, entry.images, entry.training.batch), context.device
-    ).logits
+    images = image_batches(val, entry.images, entry.training.batch)
+    logits = extract_features({"encoder": model}, images, context.device)["encoder"].logits
     accuracy = {"images": len(val), "accuracy": class_accuracy(logits, val.labels)}
     (context.folder / "accuracy.json").write_text(json.dumps(accuracy, indent=2) + "\n")
     print(
