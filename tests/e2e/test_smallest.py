@@ -1,0 +1,225 @@
+"""The whole study, run small: every rule, twice, with both doors; then a kill. About two minutes each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+SMALLEST = REPOSITORY / "tests/e2e/smallest"
+
+
+def run(command: list[str], folder: Path, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+
+
+def snakemake(study: Path, *options: str) -> str:
+    done = run(["snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(study), *options], study)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def digests(study: Path) -> dict[str, str]:
+    """What must be the same in every run: all of results/ but logs, timings and Snakemake's stamps."""
+    kept = [p for p in sorted((study / "results").rglob("*")) if p.is_file() and p.name != ".snakemake_timestamp"]
+    return {
+        str(p.relative_to(study)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in kept
+        if p.relative_to(study).parts[1] not in ("logs", "benchmarks")
+    }
+
+
+def jobs_run(output: str) -> list[str]:
+    return sorted(re.findall(r"^(?:local)?rule (\w+):", output, flags=re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A git and DVC repository whose one study has been run."""
+    repository = tmp_path_factory.mktemp("repository")
+    study = repository / "studies/smallest"
+    shutil.copytree(SMALLEST / "params", study / "params")
+    shutil.copy(REPOSITORY / "dvc.yaml", study)
+    shutil.copy(REPOSITORY / ".dvcignore", repository)
+    (repository / ".gitignore").write_text("results/\n.snakemake/\n")
+    for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "remote", "add", "-d", "store", "../store"]):
+        assert run(command, repository).returncode == 0
+    commit(repository, "params")
+    snakemake(study)
+    return study
+
+
+def commit(repository: Path, message: str) -> None:
+    who = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    assert run(["git", "add", "-A"], repository).returncode == 0
+    done = run(["git", *who, "commit", "-q", "--allow-empty", "-m", message], repository)
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_target_is_made_and_a_second_run_does_nothing(made):
+    for kind in ("tables", "figures"):
+        assert len(list((made / "results" / kind).glob("*/*/receipt.json"))) >= 2
+    assert "Nothing to be done" in snakemake(made, "-n")
+    verified = run(["onetok", "verify"], made)
+    assert verified.returncode == 0 and "artefacts are what" in verified.stdout
+    for log in ("train_tokenizer/titok/vq-16", "sample_images/maskgit/tiny"):
+        assert (made / "results/logs" / log / "log.txt").stat().st_size > 0
+    assert list((made / "results/logs/train_tokenizer/titok/vq-16").rglob("events.out.tfevents.*"))
+    assert len(list((made / "results/benchmarks").rglob("*.tsv"))) == 22
+    record = json.loads((made / "results/logs/train_tokenizer/titok/vq-16/run.json").read_text())
+    assert record["threads"] == 1 and record["device"] == "cpu"
+
+
+def test_the_log_holds_plain_lines_with_rate_and_eta(made):
+    log = (made / "results/logs/train_tokenizer/titok/vq-16/log.txt").read_text()
+    assert re.search(r"train_tokenizer titok/vq-16: 12/12 steps \(100%\), [\d.]+/s, ETA 0:00, loss [\d.]+", log)
+    assert "\r" not in log
+
+
+def test_a_run_from_scratch_gives_the_same_bytes(made, tmp_path):
+    shutil.copytree(made / "params", tmp_path / "params")
+    snakemake(tmp_path, "--cores", "1")
+    assert digests(tmp_path) == digests(made)
+
+
+def test_dvc_builds_nothing_writes_the_lock_and_then_both_tools_are_clean(made):
+    before = digests(made)
+    repro = run(["dvc", "repro", "dvc.yaml"], made)
+    assert repro.returncode == 0, repro.stdout
+    assert jobs_run(repro.stdout) == []
+    assert digests(made) == before
+    assert (made / "dvc.lock").exists()
+    assert "Nothing to be done" in snakemake(made, "-n")
+    status = run(["dvc", "status", "dvc.yaml"], made)
+    assert "up to date" in status.stdout, status.stdout
+
+
+def test_publish_restore_and_a_change_after_it(made, tmp_path):
+    """The doors, then one changed sampling value under Snakemake and another under DVC."""
+    publish = run(["onetok", "publish"], made)
+    assert publish.returncode == 0, publish.stdout
+    compare = run(["onetok", "compare"], made)
+    assert compare.returncode == 0 and compare.stdout.count(": identical") == 2
+    repository = made.parents[1]
+    commit(repository, "evidence")
+
+    clone = tmp_path / "repository"
+    assert run(["git", "clone", "-q", str(repository), str(clone)], tmp_path).returncode == 0
+    shutil.copytree(repository.parent / "store", tmp_path / "store", dirs_exist_ok=True) if (
+        repository.parent / "store"
+    ).exists() else None
+    remote = run(["dvc", "remote", "modify", "--local", "store", "url", str(repository.parent / "store")], clone)
+    study = clone / "studies/smallest"
+    restored = run(["onetok", "restore"], study)
+    assert restored.returncode == 0, restored.stdout + remote.stdout
+    assert "Nothing to be done" in snakemake(study, "-n")
+    assert run(["git", "status", "--porcelain"], clone).stdout == ""
+    shutil.rmtree(study / "results/tables")
+    assert set(jobs_run(snakemake(study))) == {"all", "build_table"}
+    assert digests(study).items() >= {k: v for k, v in digests(made).items() if "/tables/" in k}.items()
+
+    params = study / "params/generators/maskgit.yaml"
+    params.write_text(params.read_text().replace("linear, scale: 3.0", "linear, scale: 5.0"))
+    below = ["all", "build_table", "plot_figure", "sample_images", "score_samples"]
+    assert jobs_run(snakemake(study)) == below
+
+    params.write_text(params.read_text().replace("linear, scale: 5.0", "linear, scale: 7.0"))
+    repro = run(["dvc", "repro", "dvc.yaml"], study)
+    assert repro.returncode == 0, repro.stdout
+    assert jobs_run(repro.stdout) == ["build_table", "sample_images", "score_samples"]
+
+
+def test_a_damaged_payload_is_not_published(made, tmp_path):
+    study = tmp_path / "study"
+    shutil.copytree(made, study, symlinks=True)
+    weights = study / "results/generators/maskgit/tiny/weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(bytes(content))
+    verified = run(["onetok", "verify"], study)
+    assert verified.returncode == 1
+    assert "generators/maskgit/tiny/weights.safetensors: sha256" in verified.stdout
+    weights.unlink()
+    stage = ["python", "-m", "onetok.stages.sample_images", "maskgit/tiny", "--device", "cpu", "--threads", "1"]
+    sampled = run(stage, study)
+    assert sampled.returncode == 1
+    assert sampled.stdout.startswith("error: ") and "weights.safetensors: missing" in sampled.stdout
+
+
+def test_a_gpu_that_is_not_there_is_an_error(made):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+    stage = ["python", "-m", "onetok.stages.cache_tokens", "titok/vq-16", "--device", "cuda", "--threads", "1"]
+    done = run(stage, made)
+    assert done.returncode == 1
+    assert done.stdout.strip() == (
+        "error: device: the profile asks for cuda, but torch finds no GPU here; set device: cpu to use none"
+    )
+
+
+def test_a_failing_stage_shows_the_end_of_its_log_and_its_path(made, tmp_path):
+    study = tmp_path / "study"
+    shutil.copytree(made / "params", study / "params")
+    dataset = study / "params/datasets/labelled.yaml"
+    source = "source: {kind: imagefolder, path: nowhere}"
+    dataset.write_text(re.sub(r"source: \{.*\}", source, dataset.read_text()))
+    command = ["snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(study)]
+    done = run(command, study)
+    assert done.returncode != 0
+    assert "error: nowhere: no such folder (source.path of the dataset)" in done.stdout
+    assert f"{study}/results/logs/convert_dataset/labelled/digits/log.txt" in done.stdout
+    assert not (study / "results/datasets/labelled/digits/receipt.json").exists()
+
+
+def test_processes_share_sampling_and_caching_without_changing_a_byte(made, tmp_path):
+    """Two processes under accelerate's launcher give the bytes of one."""
+    study = tmp_path / "study"
+    shutil.copytree(made, study)
+    before = digests(study)
+    launch = ["accelerate", "launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+    for stage, name in (("cache_tokens", "titok/vq-16"), ("sample_images", "maskgit/tiny")):
+        command = [*launch, "--module", f"onetok.stages.{stage}", name, "--device", "cpu", "--threads", "1"]
+        done = run(command, study)
+        assert done.returncode == 0, done.stdout
+    assert digests(study) == before
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_to_the_same_bytes(made, tmp_path):
+    """kill -9 of the training process in the middle, then the same command again."""
+    study = tmp_path / "study"
+    shutil.copytree(made / "params", study / "params")
+    params = study / "params/tokenizers/titok.yaml"
+    params.write_text(params.read_text().replace("steps: 12", "steps: 60"))
+    whole = tmp_path / "whole"
+    shutil.copytree(study, whole)
+    target = "results/tokenizers/titok/vq-16/receipt.json"
+    snakemake(whole, target)
+
+    command = ["snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(study), target]
+    running = subprocess.Popen(command, cwd=study, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not list((study / "results/scratch").rglob("step-*.pt")):
+        assert time.monotonic() < deadline and running.poll() is None
+        time.sleep(0.05)
+    for line in run(["ps", "-eo", "pid,args"], study).stdout.splitlines():
+        if "onetok.stages.train_tokenizer" in line and "python -m" in line and "bash" not in line:
+            pid = int(line.split()[0])
+            if Path(f"/proc/{pid}/cwd").resolve() == study:
+                os.kill(pid, signal.SIGKILL)
+    assert running.wait(timeout=120) != 0
+    assert not (study / target).exists()
+    assert "resuming after step" in snakemake(study, target)
+    assert digests(study) == digests(whole)
