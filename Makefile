@@ -13,10 +13,10 @@ reproduce: setup
 	@onetok compare --study $(STUDY)
 
 test: setup lint
-	@pytest -m "not slow and not gpu"
+	@pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-slow: setup
-	@pytest -m slow
+	@pytest -n 2 --dist loadfile -m slow
 
 lint: setup
 	@ruff check .

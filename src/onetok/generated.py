@@ -41,8 +41,22 @@ def environment(repository: Path) -> str:
 
 
 def schema() -> str:
-    """Return the JSON Schema of a study's params, for editors."""
-    return json.dumps(Study.model_json_schema(), indent=2, sort_keys=True) + "\n"
+    """Return the JSON Schema of a params file, for editors: kind → family → variant, or an anchor holder."""
+    study = Study.model_json_schema()
+    properties = {
+        kind: {"type": "object", "additionalProperties": {**content, "title": f"families of {kind}"}}
+        for kind, content in study["properties"].items()
+    }
+    content = {
+        "$defs": study["$defs"],
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "onetok params",
+        "type": "object",
+        "properties": properties,
+        "patternProperties": {"^_": {}},
+        "additionalProperties": False,
+    }
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
 def readme(repository: Path) -> str:

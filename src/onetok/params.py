@@ -141,8 +141,16 @@ class Training(Strict):
     checkpoint_every: Positive
 
 
-class PicturedTraining(Training):
+class CodebookFloor(Strict):
+    """Stops training where less of the codebook is used, counted over the steps between two log rows."""
+
+    usage: Fraction
+    after: Count = Field(description="steps that are not checked")
+
+
+class TokenizerTraining(Training):
     picture_every: Positive
+    codebook_floor: CodebookFloor | None
 
 
 # ---------------------------------------------------------------------------------------------- encoders
@@ -190,7 +198,17 @@ class ConvNeXtEncoder(Strict):
     weights: WeightsFile
 
 
-Encoder = Annotated[ClassifierEncoder | InceptionEncoder | ConvNeXtEncoder, Field(discriminator="kind")]
+class LPIPSEncoder(Strict):
+    """LPIPS 0.1 on VGG16: a distance, so a perceptual network only."""
+
+    kind: Literal["lpips"]
+    backbone: WeightsFile = Field(description="VGG16 as torchvision publishes it")
+    weights: WeightsFile = Field(description="the channel weights")
+
+
+Encoder = Annotated[
+    ClassifierEncoder | InceptionEncoder | ConvNeXtEncoder | LPIPSEncoder, Field(discriminator="kind")
+]
 
 # ---------------------------------------------------------------------------------------------- tokenizers
 
@@ -225,8 +243,29 @@ class TiTokModel(Strict):
 
 class Perceptual(Strict):
     encoder: EncoderName
-    layer: Literal["maps", "features", "logits"]
+    layer: Literal["maps", "features", "logits", "lpips"]
     weight: float
+
+
+class DiscriminatorModel(Strict):
+    width: Positive
+    stages: tuple[Positive, ...] = Field(strict=False, description="channels; each stage halves the side")
+    groups: Positive
+    side: Positive = Field(description="of the map of logits")
+
+
+class LeCam(Strict):
+    weight: float
+    decay: Fraction
+
+
+class Adversarial(Strict):
+    discriminator: DiscriminatorModel
+    weight: float = Field(description="of the tokenizer's term; constant")
+    start: Count = Field(description="first step of the term and of the discriminator's training")
+    lecam: LeCam
+    optimizer: AdamW
+    schedule: Schedule = Field(description="of the discriminator: counted from `start`, ends with training")
 
 
 class TokenizerLosses(Strict):
@@ -234,6 +273,7 @@ class TokenizerLosses(Strict):
     l2: float
     quantizer: float
     perceptual: tuple[Perceptual, ...] = Field(strict=False)
+    adversarial: Adversarial | None
 
 
 class TiTokTokenizer(Strict):
@@ -243,7 +283,7 @@ class TiTokTokenizer(Strict):
     images: TrainingImages
     model: TiTokModel
     losses: TokenizerLosses
-    training: PicturedTraining
+    training: TokenizerTraining
 
 
 Tokenizer = TiTokTokenizer
@@ -570,7 +610,8 @@ def _explain(detail: dict[str, Any], files: Mapping[tuple[str, str], str]) -> st
             return f"{where}: missing key 'kind'"
         case "literal_error":
             options = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
-            return f"{where}: found {found!r}, expected {detail['ctx']['expected']}; {_nearest(str(found), options)}"
+            expected = f"expected {detail['ctx']['expected']}; {_nearest(str(found), options)}"
+            return f"{where}: found {found!r}, {expected}"
     return f"{where}: found {found!r} ({type(found).__name__}); {detail['msg'][0].lower()}{detail['msg'][1:]}"
 
 
@@ -616,7 +657,7 @@ def _check_references(study: Study, files: Mapping[tuple[str, str], str]) -> lis
         for name, entry in getattr(study, kind).items():
             if not re.fullmatch(r"[a-z0-9_]+/[a-z0-9][a-z0-9-]*", name):
                 problems.append(
-                    f"{_place(files, kind, name)}: a variant is named in lower case letters, digits and hyphens"
+                    f"{_place(files, kind, name)}: a variant's name is lower case letters, digits and hyphens"
                 )
             for path, referred, target in _references(entry):
                 known = getattr(study, referred)
@@ -668,8 +709,8 @@ def _inconsistencies(study: Study) -> Iterator[tuple[str, str, str]]:
         for name, entry in getattr(study, kind).items():
             training = getattr(entry, "training", None)
             if training and training.batch % training.accumulation:
-                text = f"training.batch {training.batch} is not a multiple of accumulation {training.accumulation}"
-                yield kind, name, text
+                text = f"training.batch {training.batch} is not a multiple of accumulation"
+                yield kind, name, f"{text} {training.accumulation}"
             if training and training.checkpoint_every % training.log_every:
                 # A row of scalars must not straddle a checkpoint of an interrupted run.
                 text = f"training.checkpoint_every {training.checkpoint_every} is not a multiple of log_every"
@@ -679,10 +720,13 @@ def _inconsistencies(study: Study) -> Iterator[tuple[str, str, str]]:
             if tokenizer.images.size % getattr(tokenizer.model, side):
                 text = f"model.{side} {getattr(tokenizer.model, side)} does not divide images.size"
                 yield "tokenizers", name, f"{text} {tokenizer.images.size}"
-        for index, term in enumerate(tokenizer.losses.perceptual):
-            if isinstance(study.encoders[term.encoder], InceptionEncoder):
-                text = f"losses.perceptual.{index}.encoder: {term.encoder} is of kind inception"
-                yield "tokenizers", name, f"{text}, which rounds images and passes no gradient"
+        for text in _inconsistent_losses(study, tokenizer):
+            yield "tokenizers", name, text
+    for name, benchmark in study.benchmarks.items():
+        for field in ("encoder", "judge"):
+            encoder = getattr(benchmark, field)
+            if encoder and isinstance(study.encoders[encoder], LPIPSEncoder):
+                yield "benchmarks", name, f"{field}: {encoder} is of kind lpips, which has no features"
     for name, tokens in study.tokens.items():
         size = study.tokenizers[tokens.tokenizer].images.size
         if tokens.images.size != size:
@@ -724,3 +768,24 @@ def _inconsistencies(study: Study) -> Iterator[tuple[str, str, str]]:
                 if column.metric not in known:
                     text = f"columns.{index}.metric: no metric named {column.metric!r}"
                     yield "tables", name, f"{text}; {_nearest(column.metric, known)}"
+
+
+def _inconsistent_losses(study: Study, tokenizer: Tokenizer) -> Iterator[str]:
+    for index, term in enumerate(tokenizer.losses.perceptual):
+        encoder = study.encoders[term.encoder]
+        where = f"losses.perceptual.{index}"
+        if isinstance(encoder, InceptionEncoder):
+            text = f"{where}.encoder: {term.encoder} is of kind inception"
+            yield f"{text}, which rounds images and passes no gradient"
+        if isinstance(encoder, LPIPSEncoder) != (term.layer == "lpips"):
+            yield f"{where}.layer: {term.encoder} of kind {encoder.kind} has no layer {term.layer!r}"
+    adversarial = tokenizer.losses.adversarial
+    if adversarial is None:
+        return
+    if adversarial.start >= tokenizer.training.steps:
+        text = f"losses.adversarial.start {adversarial.start} is not below training.steps"
+        yield f"{text} {tokenizer.training.steps}; without a discriminator, adversarial is null"
+    for channels in adversarial.discriminator.stages:
+        if channels % adversarial.discriminator.groups:
+            text = f"losses.adversarial.discriminator.groups {adversarial.discriminator.groups}"
+            yield f"{text} does not divide a stage of {channels} channels"

@@ -57,36 +57,68 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 class KeyMap(NamedTuple):
     """How a released state dict is renamed: patterns in order, then tensors to reshape or merge."""
 
-    rename: tuple[
-        tuple[str, str], ...
-    ]  # (regular expression, replacement), every match of every pattern applies
+    rename: tuple[tuple[str, str], ...]  # (regular expression, replacement), in order, all that match
     merge: tuple[tuple[tuple[str, ...], str], ...]  # suffixes concatenated on dimension 0 → suffix
     squeeze: tuple[str, ...]  # regular expressions of 1x1 convolutions that are linear layers here
     select: tuple[tuple[str, int], ...]  # (key, row): keep one row of a table
     unused: tuple[str, ...]  # regular expressions of released entries that hold no parameter
 
 
+_VIT = (  # encoder and decoder of every 1D tokenizer
+    (r"^quantize\.embedding\.", "quantizer.codebook."),
+    (r"^quantize\.embed_prob$", "quantizer.usage"),
+    (r"\.transformer\.(\d+)\.", r".blocks.\1."),
+    (r"\.attn\.in_proj_", ".attention.qkv."),
+    (r"\.attn\.out_proj\.", ".attention.out."),
+    (r"\.mlp\.c_fc\.", ".mlp.up."),
+    (r"\.mlp\.c_proj\.", ".mlp.down."),
+    (r"\.ln_([12])\.", r".norm\1."),
+    (r"\.ln_pre\.", ".norm_in."),
+    (r"\.ln_post\.", ".norm_out."),
+    (r"\.latent_token_positional_embedding$", ".latent_positions"),
+    (r"^decoder\.text_guidance_positional_embedding$", "text.positions"),
+    (r"^decoder\.text_guidance_proj\.", "text.projection."),
+    (r"\.positional_embedding$", ".positions"),
+    (r"^encoder\.conv_out\.", "encoder.head."),
+    (r"^decoder\.decoder_embed\.", "decoder.embed."),
+)
+
 _TITOK = KeyMap(
     rename=(
-        (r"^quantize\.embedding\.", "quantizer.codebook."),
-        (r"^quantize\.embed_prob$", "quantizer.usage"),
-        (r"\.transformer\.(\d+)\.", r".blocks.\1."),
-        (r"\.attn\.in_proj_", ".attention.qkv."),
-        (r"\.attn\.out_proj\.", ".attention.out."),
-        (r"\.mlp\.c_fc\.", ".mlp.up."),
-        (r"\.mlp\.c_proj\.", ".mlp.down."),
-        (r"\.ln_([12])\.", r".norm\1."),
-        (r"\.ln_pre\.", ".norm_in."),
-        (r"\.ln_post\.", ".norm_out."),
-        (r"\.latent_token_positional_embedding$", ".latent_positions"),
-        (r"\.positional_embedding$", ".positions"),
-        (r"^encoder\.conv_out\.", "encoder.head."),
-        (r"^decoder\.decoder_embed\.", "decoder.embed."),
+        *_VIT,
         (r"^decoder\.ffn\.0\.", "decoder.to_pixels."),
         (r"^decoder\.conv_out\.", "decoder.smooth."),
     ),
     merge=(),
     squeeze=(r"^encoder\.head\.weight$", r"^decoder\.to_pixels\.weight$"),
+    select=(),
+    unused=(),
+)
+
+_VQGAN_LEVELS = (
+    (r"\.(?:down|up)\.(\d+)\.block\.(\d+)\.", r".levels.\1.blocks.\2."),
+    (r"\.up\.(\d+)\.upsample_conv\.", r".levels.\1.grow."),
+    (r"\.mid\.(\d+)\.", r".middle.\1."),
+    (r"\.nin_shortcut\.", ".shortcut."),
+)
+
+_MASKGIT_VQGAN = KeyMap(
+    rename=((r"^quantize\.embedding\.", "quantizer.codebook."), *_VQGAN_LEVELS),
+    merge=(),
+    squeeze=(),
+    select=(),
+    unused=(),
+)
+
+_TITOK_TWO_STAGE = KeyMap(
+    rename=(
+        *_VIT,
+        (r"^decoder\.ffn\.(\d)\.", r"decoder.to_codes.\1."),
+        (r"^pixel_quantize\.embedding\.", "pixel_codebook."),
+        *_VQGAN_LEVELS,
+    ),
+    merge=(),
+    squeeze=(r"^encoder\.head\.weight$", r"^decoder\.to_codes\.\d\.weight$"),
     select=(),
     unused=(),
 )
@@ -106,12 +138,9 @@ _MASKGIT_VIT = KeyMap(
         (r"\.output\.LayerNorm\.", ".norm2."),
         (r"^model\.lm_head\.", "head."),
     ),
-    merge=(
-        (
-            (".attention.query.weight", ".attention.key.weight", ".attention.value.weight"),
-            ".attention.qkv.weight",
-        ),
-        ((".attention.query.bias", ".attention.key.bias", ".attention.value.bias"), ".attention.qkv.bias"),
+    merge=tuple(
+        (tuple(f".attention.{part}.{kind}" for part in ("query", "key", "value")), f".attention.qkv.{kind}")
+        for kind in ("weight", "bias")
     ),
     squeeze=(),
     select=(("token_type", 0),),
@@ -119,7 +148,14 @@ _MASKGIT_VIT = KeyMap(
 )
 
 KEY_MAPS = {
+    "maskgit_vqgan": _MASKGIT_VQGAN,
+    "titok_vq_legacy_stage1": _TITOK_TWO_STAGE,  # the parts that stage 1 trains, without the pixel path
+    "titok_vq_legacy_stage2": _TITOK_TWO_STAGE,
+    "titok_vq_two_stage": _TITOK_TWO_STAGE,
     "titok_vq_single_stage": _TITOK,
+    "titok_kl": _TITOK,
+    "tatitok_vq": _TITOK,
+    "tatitok_kl": _TITOK,
     "maskgit_vit": _MASKGIT_VIT,
 }
 

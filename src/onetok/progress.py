@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -14,34 +15,42 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Counts up to `total` units of work; `note` is what the last unit has to say, a loss for example."""
+    """Counts up to `total` units of work; `note` is the last thing that a unit had to say, a loss for example.
+
+    Of several processes only the first shows anything.
+    """
 
     def __init__(self, label: str, total: int, unit: str, done: int = 0) -> None:
         self.label, self.total, self.unit, self.done, self.first = label, total, unit, done, done
         self.started = self.last_line = time.monotonic()
-        terminal = sys.stderr.isatty()
+        self.note = ""
+        self.shown = os.environ.get("RANK", "0") == "0"
+        terminal = self.shown and sys.stderr.isatty()
         self.bar = tqdm(total=total, initial=done, desc=label, unit=f" {unit}") if terminal else None
 
     def advance(self, count: int = 1, note: str = "") -> None:
         self.done += count
+        self.note = note or self.note
         if self.bar is not None:
-            self.bar.set_postfix_str(note, refresh=False)
+            self.bar.set_postfix_str(self.note, refresh=False)
             self.bar.update(count)
         elif time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES or self.done == self.total:
-            self._line(note)
+            self._line()
 
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
 
-    def _line(self, note: str) -> None:
+    def _line(self) -> None:
+        if not self.shown:
+            return
         now = time.monotonic()
         self.last_line = now
         rate = (self.done - self.first) / max(now - self.started, 1e-9)
         left = (self.total - self.done) / rate if rate else float("inf")
         share = self.done / self.total
         line = f"{self.label}: {self.done}/{self.total} {self.unit} ({share:.0%}), {rate:.1f}/s, ETA {_clock(left)}"
-        print(f"{line}, {note}" if note else line, file=sys.stderr, flush=True)
+        print(f"{line}, {self.note}" if self.note else line, file=sys.stderr, flush=True)
 
 
 def _clock(seconds: float) -> str:

@@ -14,14 +14,20 @@ from torch import nn
 
 from onetok import params
 from onetok.errors import OnetokError
+from onetok.losses.adversarial import AdversarialTerm
 from onetok.losses.masked import MaskedLoss
-from onetok.losses.reconstruction import PerceptualTerm, ReconstructionLoss
+from onetok.losses.reconstruction import LPIPSTerm, PerceptualTerm, ReconstructionLoss
 from onetok.models.classifier import Classifier, ClassifierConfig
 from onetok.models.convnext import ConvNeXt, ConvNeXtConfig
+from onetok.models.discriminator import Discriminator, DiscriminatorConfig
 from onetok.models.inception import Inception, InceptionConfig
+from onetok.models.lpips import LPIPS, LPIPSConfig
 from onetok.models.maskgit import MaskGIT, MaskGITConfig
 from onetok.models.quantizers import VectorQuantizerConfig
+from onetok.models.tatitok import TATiTok, TATiTokConfig
 from onetok.models.titok import SIZES, TiTok, TiTokConfig, TiTokInit
+from onetok.models.titok_two_stage import TiTokTwoStage, TwoStageConfig
+from onetok.models.vqgan import VQGAN, VQGANConfig
 from onetok.sampling.guidance import Guidance
 from onetok.sampling.masked import MaskedSampling
 from onetok.sampling.schedules import MaskSchedule
@@ -30,12 +36,16 @@ MODELS: dict[str, tuple[type[nn.Module], type]] = {
     "classifier": (Classifier, ClassifierConfig),
     "convnext": (ConvNeXt, ConvNeXtConfig),
     "inception": (Inception, InceptionConfig),
+    "lpips": (LPIPS, LPIPSConfig),
+    "vqgan": (VQGAN, VQGANConfig),
     "titok": (TiTok, TiTokConfig),
+    "titok-two-stage": (TiTokTwoStage, TwoStageConfig),
+    "tatitok": (TATiTok, TATiTokConfig),
     "maskgit-vit": (MaskGIT, MaskGITConfig),
 }
 
 
-# ---------------------------------------------------------------------------------------------- params → objects
+# ------------------------------------------------------------------------------------------- params → objects
 
 
 def build_classifier(entry: params.ClassifierEncoder, classes: int) -> Classifier:
@@ -84,15 +94,22 @@ def build_masked_loss(entry: params.MaskedLoss) -> tuple[MaskSchedule, MaskedLos
 
 
 def build_reconstruction_loss(entry: params.TokenizerLosses, device: torch.device) -> ReconstructionLoss:
-    terms = [
-        PerceptualTerm(
-            extractor=load_model(Path("results/encoders") / term.encoder, device).requires_grad_(False),
-            layer=term.layer,
-            weight=term.weight,
-        )
-        for term in entry.perceptual
-    ]
+    terms = [build_perceptual_term(term, device) for term in entry.perceptual]
     return ReconstructionLoss(l1=entry.l1, l2=entry.l2, quantizer=entry.quantizer, perceptual=terms)
+
+
+def build_perceptual_term(entry: params.Perceptual, device: torch.device) -> PerceptualTerm | LPIPSTerm:
+    network = load_model(Path("results/encoders") / entry.encoder, device).requires_grad_(False)
+    if entry.layer == "lpips":
+        return LPIPSTerm(network=network, weight=entry.weight)
+    return PerceptualTerm(extractor=network, layer=entry.layer, weight=entry.weight)
+
+
+def build_adversarial_term(entry: params.Adversarial) -> AdversarialTerm:
+    """Return the tokenizer's side of the GAN around a new discriminator."""
+    model = entry.discriminator
+    config = DiscriminatorConfig(width=model.width, stages=model.stages, groups=model.groups, side=model.side)
+    return AdversarialTerm(discriminator=Discriminator(config), weight=entry.weight, start=entry.start)
 
 
 def build_sampling(entry: params.MaskedSampling) -> MaskedSampling:
@@ -105,7 +122,7 @@ def build_sampling(entry: params.MaskedSampling) -> MaskedSampling:
     )
 
 
-# ---------------------------------------------------------------------------------------------- models ↔ folders
+# ------------------------------------------------------------------------------------------- models ↔ folders
 
 
 def save_model(model: nn.Module, folder: Path) -> None:

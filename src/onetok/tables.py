@@ -105,7 +105,10 @@ def protocol(study: Study, table: Table) -> list[str]:
     for row in table.rows:
         if row.samples:
             lines[f"{row.label}: {_sampling(study.samples[row.samples])}."] = None
-    legend = [f"{column.label}: {names.ALL[column.metric]}" for column in table.columns]
+    kinds = (names.GENERATION, names.RECONSTRUCTION)  # where a name has two meanings, that of the rows counts
+    first, second = kinds if any(row.tokenizer for row in table.rows) else kinds[::-1]
+    known = {**first, **second}
+    legend = [f"{column.label}: {known[column.metric]}" for column in table.columns]
     return [*lines, f"Columns: {'; '.join(legend)}."]
 
 

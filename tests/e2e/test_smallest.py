@@ -20,18 +20,25 @@ SMALLEST = REPOSITORY / "tests/e2e/smallest"
 
 
 def run(command: list[str], folder: Path, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    return subprocess.run(
+        command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
 
 
 def snakemake(study: Path, *options: str) -> str:
-    done = run(["snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(study), *options], study)
+    done = run(
+        ["snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(study), *options],
+        study,
+    )
     assert done.returncode == 0, done.stdout
     return done.stdout
 
 
 def digests(study: Path) -> dict[str, str]:
     """What must be the same in every run: all of results/ but logs, timings and Snakemake's stamps."""
-    kept = [p for p in sorted((study / "results").rglob("*")) if p.is_file() and p.name != ".snakemake_timestamp"]
+    kept = [
+        p for p in sorted((study / "results").rglob("*")) if p.is_file() and p.name != ".snakemake_timestamp"
+    ]
     return {
         str(p.relative_to(study)): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in kept
@@ -52,7 +59,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(REPOSITORY / "dvc.yaml", study)
     shutil.copy(REPOSITORY / ".dvcignore", repository)
     (repository / ".gitignore").write_text("results/\n.snakemake/\n")
-    for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "remote", "add", "-d", "store", "../store"]):
+    for command in (
+        ["git", "init", "-q"],
+        ["dvc", "init", "-q"],
+        ["dvc", "remote", "add", "-d", "store", "../store"],
+    ):
         assert run(command, repository).returncode == 0
     commit(repository, "params")
     snakemake(study)
@@ -82,7 +93,9 @@ def test_every_target_is_made_and_a_second_run_does_nothing(made):
 
 def test_the_log_holds_plain_lines_with_rate_and_eta(made):
     log = (made / "results/logs/train_tokenizer/titok/vq-16/log.txt").read_text()
-    assert re.search(r"train_tokenizer titok/vq-16: 12/12 steps \(100%\), [\d.]+/s, ETA 0:00, loss [\d.]+", log)
+    assert re.search(
+        r"train_tokenizer titok/vq-16: 12/12 steps \(100%\), [\d.]+/s, ETA 0:00, loss [\d.]+", log
+    )
     assert "\r" not in log
 
 
@@ -118,7 +131,9 @@ def test_publish_restore_and_a_change_after_it(made, tmp_path):
     shutil.copytree(repository.parent / "store", tmp_path / "store", dirs_exist_ok=True) if (
         repository.parent / "store"
     ).exists() else None
-    remote = run(["dvc", "remote", "modify", "--local", "store", "url", str(repository.parent / "store")], clone)
+    remote = run(
+        ["dvc", "remote", "modify", "--local", "store", "url", str(repository.parent / "store")], clone
+    )
     study = clone / "studies/smallest"
     restored = run(["onetok", "restore"], study)
     assert restored.returncode == 0, restored.stdout + remote.stdout
@@ -150,7 +165,16 @@ def test_a_damaged_payload_is_not_published(made, tmp_path):
     assert verified.returncode == 1
     assert "generators/maskgit/tiny/weights.safetensors: sha256" in verified.stdout
     weights.unlink()
-    stage = ["python", "-m", "onetok.stages.sample_images", "maskgit/tiny", "--device", "cpu", "--threads", "1"]
+    stage = [
+        "python",
+        "-m",
+        "onetok.stages.sample_images",
+        "maskgit/tiny",
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+    ]
     sampled = run(stage, study)
     assert sampled.returncode == 1
     assert sampled.stdout.startswith("error: ") and "weights.safetensors: missing" in sampled.stdout
@@ -161,7 +185,16 @@ def test_a_gpu_that_is_not_there_is_an_error(made):
 
     if torch.cuda.is_available():
         pytest.skip("a GPU is here")
-    stage = ["python", "-m", "onetok.stages.cache_tokens", "titok/vq-16", "--device", "cuda", "--threads", "1"]
+    stage = [
+        "python",
+        "-m",
+        "onetok.stages.cache_tokens",
+        "titok/vq-16",
+        "--device",
+        "cuda",
+        "--threads",
+        "1",
+    ]
     done = run(stage, made)
     assert done.returncode == 1
     assert done.stdout.strip() == (
@@ -188,7 +221,17 @@ def test_processes_share_sampling_and_caching_without_changing_a_byte(made, tmp_
     study = tmp_path / "study"
     shutil.copytree(made, study)
     before = digests(study)
-    launch = ["accelerate", "launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+    launch = [
+        "accelerate",
+        "launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+    ]
     for stage, name in (("cache_tokens", "titok/vq-16"), ("sample_images", "maskgit/tiny")):
         command = [*launch, "--module", f"onetok.stages.{stage}", name, "--device", "cpu", "--threads", "1"]
         done = run(command, study)

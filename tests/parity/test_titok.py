@@ -4,56 +4,48 @@ import pytest
 import torch
 from einops import rearrange
 
-from onetok.models.quantizers import VectorQuantizerConfig
-from onetok.models.titok import SIZES, TiTok, TiTokConfig, TiTokInit
+from onetok.errors import OnetokError
+from onetok.models.titok import TiTok
+from onetok.models.titok_two_stage import TiTokTwoStage
+from onetok.models.vqgan import VQGAN
 from onetok.pretrained import from_published, load_strictly
+from onetok.published import config_from_published
 from tests.parity.cases import load_case, relative_error
 
-PUBLISHED_INIT = TiTokInit(linear_std=0.02, positions="normal", position_scale=1.0, query_key_gain=1.0)
+
+def load(name, system, model_class):
+    case = load_case(name)
+    model = model_class(config_from_published(system, case.meta["config"])).eval()
+    load_strictly(model, from_published(name, case.state()), "golden case")
+    return case, model
 
 
-def published_config(config: dict) -> TiTokConfig:
-    model = config["model"]["vq_model"]
-    return TiTokConfig(
-        image_size=config["dataset"]["preprocessing"]["crop_size"],
-        encoder=SIZES[model["vit_enc_model_size"]],
-        decoder=SIZES[model["vit_dec_model_size"]],
-        encoder_patch=model["vit_enc_patch_size"],
-        decoder_patch=model["vit_dec_patch_size"],
-        tokens=model["num_latent_tokens"],
-        quantizer=VectorQuantizerConfig(
-            codebook_size=model["codebook_size"],
-            channels=model["token_size"],
-            normalize=model["use_l2_norm"],
-            commitment=model["commitment_cost"],
-            clustering=False,
-        ),
-        init=PUBLISHED_INIT,
-    )
+def as_published(tokens):
+    return rearrange(tokens, "b n c -> b c 1 n")
+
+
+def check_vector_quantizer(model, golden):
+    features = model.encoder(golden["image"], model.latent_tokens)
+    assert relative_error(as_published(features), golden["z_continuous"]) <= 2e-5
+    tokens, losses = model.quantize(golden["image"])
+    assert torch.equal(tokens.ids.view(golden["tokens"].shape), golden["tokens"].long())
+    assert relative_error(as_published(tokens.latents), golden["z_quantized"]) <= 2e-5
+    assert relative_error(losses["commitment"].view(1), golden["commitment_loss"]) <= 2e-5
+    assert relative_error(losses["codebook"].view(1), golden["codebook_loss"]) <= 2e-5
+    assert relative_error(sum(losses.values()).view(1), golden["quantizer_loss"]) <= 2e-5
+    return tokens
 
 
 @pytest.fixture(scope="module")
 def single_stage():
-    case = load_case("titok_vq_single_stage")
-    model = TiTok(published_config(case.meta["config"])).eval()
-    load_strictly(model, from_published("titok_vq_single_stage", case.state()), "golden case")
-    return case, model
+    return load("titok_vq_single_stage", "titok_vq_single_stage", TiTok)
 
 
 @torch.inference_mode()
 def test_single_stage_vq(single_stage):
     case, model = single_stage
-    golden = case.tensors
-    features = model.encoder(golden["image"], model.latent_tokens)
-    assert relative_error(rearrange(features, "b n c -> b c 1 n"), golden["z_continuous"]) <= 2e-5
-
-    tokens, losses = model.quantize(golden["image"])
-    assert torch.equal(tokens.ids.view(golden["tokens"].shape), golden["tokens"].long())
-    assert relative_error(rearrange(tokens.latents, "b n c -> b c 1 n"), golden["z_quantized"]) <= 2e-5
-    assert relative_error(losses["commitment"].view(1), golden["commitment_loss"]) <= 2e-5
-    assert relative_error(losses["codebook"].view(1), golden["codebook_loss"]) <= 2e-5
-    assert relative_error(sum(losses.values()).view(1), golden["quantizer_loss"]) <= 2e-5
-    assert relative_error(model.decode(tokens), golden["decoded"]) <= 2e-5
+    tokens = check_vector_quantizer(model, case.tensors)
+    assert relative_error(model.decode(tokens), case.tensors["decoded"]) <= 2e-5
 
 
 @torch.inference_mode()
@@ -65,9 +57,57 @@ def test_ids_decode_to_the_same_image(single_stage):
 
 
 def test_another_size_does_not_load(single_stage):
-    from onetok.errors import OnetokError
-
     case, model = single_stage
     smaller = TiTok(replace(model.config, tokens=4))
     with pytest.raises(OnetokError, match=r"'latent_tokens' has shape \(8, 512\), expected \(4, 512\)"):
         load_strictly(smaller, from_published("titok_vq_single_stage", case.state()), "file.bin")
+
+
+@torch.inference_mode()
+def test_kl():
+    case, model = load("titok_kl", "titok_kl", TiTok)
+    golden = case.tensors
+    tokens, losses = model.quantize(golden["image"])
+    assert tokens.ids is None and model.codebook_size is None
+    assert relative_error(as_published(tokens.posterior.mean), golden["mean"]) <= 2e-5
+    assert relative_error(as_published(tokens.posterior.log_variance), golden["logvar"]) <= 2e-5
+    assert relative_error(tokens.posterior.divergence(), golden["kl"]) <= 2e-5
+    assert relative_error(losses["kl"], golden["kl"].sum(dim=1).mean()) <= 2e-5
+    assert relative_error(model.decode(tokens), golden["decoded_from_mean"]) <= 2e-5
+    again = model.decode(model.tokens_from_latents(tokens.posterior.mean))
+    assert relative_error(again, golden["decoded_from_mean"]) <= 2e-5
+
+
+@torch.inference_mode()
+def test_two_stage_warm_up():
+    case = load_case("titok_vq_legacy_stage1")
+    model = TiTokTwoStage(config_from_published("titok_vq_two_stage", case.meta["config"])).eval()
+    # Stage 1 is released without the pixel path, which is the VQGAN's.
+    pixels = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("pixel_")}
+    load_strictly(model, pixels | from_published("titok_vq_legacy_stage1", case.state()), "golden case")
+    tokens = check_vector_quantizer(model, case.tensors)
+    logits = rearrange(model.code_logits(tokens), "b (h w) v -> b v h w", h=4)
+    assert relative_error(logits, case.tensors["decoded"]) <= 2e-5
+
+
+@pytest.fixture(scope="module")
+def second_stage():
+    return load("titok_vq_legacy_stage2", "titok_vq_two_stage", TiTokTwoStage)
+
+
+@torch.inference_mode()
+def test_two_stage_fine_tuning(second_stage):
+    case, model = second_stage
+    tokens = check_vector_quantizer(model, case.tensors)
+    assert relative_error(model.decode(tokens), case.tensors["decoded"]) <= 1e-4
+
+
+def test_the_second_stage_adopts_the_proxy(second_stage):
+    _, model = second_stage
+    proxy = VQGAN(model.config.proxy)
+    ours = TiTokTwoStage(model.config)
+    ours.adopt(proxy)
+    assert torch.equal(ours.pixel_codebook.weight, proxy.quantizer.codebook.weight)
+    ids = torch.arange(16).view(1, 16)
+    codes = rearrange(ours.pixel_codebook(ids), "b (h w) c -> b c h w", h=4)
+    assert torch.equal(ours.pixel_decoder(codes), proxy.draw(proxy.tokens_from_ids(ids)))

@@ -41,12 +41,15 @@ def job_of(kind, wildcards):
         raise WorkflowError(str(error)) from None
 
 
+# Stages that several processes share, under the launch prefix of the machine; the others run once.
+DISTRIBUTED = {"train_encoder", "train_tokenizer", "cache_tokens", "train_generator", "sample_images"}
+
+
 def stage(name):
     """Return the shell command of a stage: output to the terminal and to the log, whose end a failure repeats."""
+    launch = config["launch"] if name in DISTRIBUTED else "python -m"
     return (
-        "{config[launch]} onetok.stages."
-        + name
-        + " {wildcards.family}/{wildcards.variant}"
+        launch + " onetok.stages." + name + " {wildcards.family}/{wildcards.variant}"
         # Not {threads}: Snakemake would lower it to the machine's cores without a word, and with it change low bits.
         " --device {config[device]} --threads {config[threads]} --workers {config[workers]}"
         " --tracker {config[tracker]} 2>&1 | tee {log:q}"

@@ -10,14 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from onetok.metrics.features import PerceptualNetwork
+from onetok.models.lpips import LPIPS
 
 
 @dataclass(frozen=True, kw_only=True)
 class PerceptualTerm:
     """Distance between what a frozen network makes of two images.
 
-    Layer "maps": at every stage, mean over places of ||a/|a| - b/|b|||² over channels, averaged over stages (as
-    LPIPS, arXiv 1801.03924, with all its weights equal). "features" and "logits": mean squared error.
+    Layer "maps": at every stage, mean over places of ||a/|a| - b/|b|||² over channels, averaged over stages
+    (as LPIPS, with all its weights equal). "features" and "logits": mean squared error.
     """
 
     extractor: PerceptualNetwork
@@ -39,13 +40,24 @@ class PerceptualTerm:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LPIPSTerm:
+    """Mean LPIPS distance of a batch."""
+
+    network: LPIPS
+    weight: float
+
+    def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
+        return self.network.distance(images, targets.detach()).mean()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReconstructionLoss:
-    """Weighted sum of every term; the terms themselves are unweighted, so that curves compare across weights."""
+    """Weighted sum of all terms; each term is kept unweighted, so that curves compare across weights."""
 
     l1: float
     l2: float
     quantizer: float
-    perceptual: Sequence[PerceptualTerm]
+    perceptual: Sequence[PerceptualTerm | LPIPSTerm]
 
     def __call__(self, images: Tensor, targets: Tensor, quantizer: dict[str, Tensor]) -> dict[str, Tensor]:
         terms = {"l1": F.l1_loss(images, targets), "l2": F.mse_loss(images, targets), **quantizer}

@@ -5,7 +5,7 @@ Legend: M images · F features · K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -37,15 +37,17 @@ class Features(NamedTuple):
 
 @torch.inference_mode()
 def extract_features(
-    extractor: FeatureExtractor, batches: Iterable[Tensor], device: torch.device
-) -> Features:
-    """Pass batches of uint8 images (B, 3, H, W) through an extractor, in order."""
-    features, logits = [], []
+    extractors: Mapping[str, FeatureExtractor], batches: Iterable[Tensor], device: torch.device
+) -> dict[str, Features]:
+    """Pass batches of uint8 images (B, 3, H, W) through every extractor, in order; one batch in memory at a time."""
+    found: dict[str, list[Features]] = {role: [] for role in extractors}
     for pixels in batches:
-        f = extractor.features(to_float(pixels.to(device)))
-        features.append(f.float().cpu().numpy())
-        logits.append(extractor.logits(f).float().cpu().numpy())
-    return Features(np.concatenate(features), np.concatenate(logits))
+        images = to_float(pixels.to(device))
+        for role, extractor in extractors.items():
+            features = extractor.features(images)
+            logits = extractor.logits(features)
+            found[role].append(Features(features.float().cpu().numpy(), logits.float().cpu().numpy()))
+    return {role: Features(*map(np.concatenate, zip(*parts, strict=True))) for role, parts in found.items()}
 
 
 def class_accuracy(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import convnext_small
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -24,6 +23,8 @@ class ConvNeXt(nn.Module):
     """Images (B, 3, H, W) float in [0, 1] → features (B, 768) → logits (B, 1000)."""
 
     def __init__(self, config: ConvNeXtConfig) -> None:
+        from torchvision.models import convnext_small  # takes a second to import: only where it is built
+
         super().__init__()
         self.config = config
         self.network = convnext_small(weights=None)

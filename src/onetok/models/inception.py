@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from onetok.data.images import to_uint8
 
@@ -32,7 +31,7 @@ class Inception(nn.Module):
     def __init__(self, config: InceptionConfig) -> None:
         super().__init__()
         self.config = config
-        self.network = _EmptyNetwork()
+        self.network: Any = _empty_network()
 
     def features(self, images: Tensor) -> Tensor:
         (features,) = self.network(to_uint8(images))  # (B, 2048)
@@ -44,14 +43,16 @@ class Inception(nn.Module):
         return logits
 
 
-class _EmptyNetwork(FeatureExtractorInceptionV3):  # type: ignore[misc]
-    """The network without weights: its constructor insists on a file, so it gets an empty one."""
+def _empty_network() -> nn.Module:
+    """Return the network without weights. Its constructor insists on a file, so it gets an empty one."""
+    # takes a second to import: only where it is built
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    def __init__(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "empty.pth"
-            torch.save({}, path)
-            super().__init__("inception-v3", ["2048"], feature_extractor_weights_path=str(path))
+    class EmptyNetwork(FeatureExtractorInceptionV3):  # type: ignore[misc]
+        def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+            return super().load_state_dict(state_dict, *args, **kwargs) if state_dict else None
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        return super().load_state_dict(state_dict, *args, **kwargs) if state_dict else None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "empty.pth"
+        torch.save({}, path)
+        return EmptyNetwork("inception-v3", ["2048"], feature_extractor_weights_path=str(path))

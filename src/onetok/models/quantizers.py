@@ -1,7 +1,8 @@
 """Quantizers: what turns an encoder's output into tokens.
 
-Vector quantization as in TiTok (arXiv 2406.07550, section 3) and TA-TiTok (arXiv 2501.07730, section 3), with the
-clustering codebook of CVQ-VAE (arXiv 2307.15139) as an option of training.
+Vector quantization as in TiTok (arXiv 2406.07550, section 3) and TA-TiTok (arXiv 2501.07730, section 3), with
+the clustering codebook of CVQ-VAE (arXiv 2307.15139) as an option of training; and the Gaussian posterior of
+the KL variants (arXiv 1312.6114, appendix B), whose tokens are continuous.
 
 Legend: B batch · N tokens · C token channels · K codebook entries.
 """
@@ -18,16 +19,41 @@ from einops import rearrange
 from torch import Tensor, nn
 
 
+class Posterior(NamedTuple):
+    """A diagonal Gaussian for each token."""
+
+    mean: Tensor  # (B, N, C)
+    log_variance: Tensor  # (B, N, C)
+
+    def sample(self, generator: torch.Generator | None) -> Tensor:
+        """Draw latents (B, N, C), from the global generator where `generator` is None."""
+        mean, log_variance = self
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        return mean + torch.exp(0.5 * log_variance) * noise
+
+    def divergence(self) -> Tensor:
+        """Return KL(posterior || standard normal) of each token: (B, N), in nats."""
+        mean, log_variance = self
+        return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=-1)
+
+
 class Tokens(NamedTuple):
-    """What a tokenizer makes of a batch of images. Every kind fills `latents`; codebooks fill `ids` too."""
+    """What a tokenizer makes of images. Every kind fills `latents`; VQ and KL differ in the rest."""
 
     latents: Tensor  # (B, N, C) float32, what the decoder reads
     ids: Tensor | None  # (B, N) int64 in [0, K), or None where tokens are continuous
+    posterior: Posterior | None = None  # what continuous tokens were drawn from, where an encoder made them
 
 
 class Quantized(NamedTuple):
     tokens: Tokens
     losses: dict[str, Tensor]  # scalars, by name, already weighted against each other
+
+
+class Reconstruction(NamedTuple):
+    images: Tensor  # (B, 3, H, W), near [0, 1], not clamped
+    tokens: Tokens
+    losses: dict[str, Tensor]  # the quantizer's terms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +63,24 @@ class VectorQuantizerConfig:
     normalize: bool  # compare directions: L2-normalise both inputs and codebook
     commitment: float  # weight of the commitment term beside the codebook term
     clustering: bool  # move rarely used entries towards the data, in training only
+
+    @property
+    def features(self) -> int:
+        """Channels that the encoder has to give."""
+        return self.channels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GaussianConfig:
+    channels: int  # C
+
+    @property
+    def features(self) -> int:
+        """Channels that the encoder has to give: a mean and a log-variance for each of the token's."""
+        return 2 * self.channels
+
+
+QuantizerConfig = VectorQuantizerConfig | GaussianConfig
 
 
 class VectorQuantizer(nn.Module):
@@ -52,14 +96,14 @@ class VectorQuantizer(nn.Module):
         if config.clustering:
             self.register_buffer("usage", torch.zeros(config.codebook_size))
 
-    @torch.autocast("cpu", enabled=False)
-    @torch.autocast("cuda", enabled=False)
-    def forward(self, features: Tensor) -> Quantized:
-        features = features.float()  # (B, N, C)
+    def forward(self, features: Tensor, generator: torch.Generator | None = None) -> Quantized:
+        """Quantize features (B, N, C) in float32. Nothing is drawn, so `generator` is not used."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self._quantize(features.float())
+
+    def _quantize(self, features: Tensor) -> Quantized:
         flat = rearrange(features, "b n c -> (b n) c")
-        entries = (
-            self.codebook.weight.clone()
-        )  # autograd keeps this one; clustering edits the parameter in place
+        entries = self.codebook.weight.clone()  # clustering edits the parameter in place, autograd keeps this
         if self.config.normalize:
             features, entries = F.normalize(features, dim=-1), F.normalize(entries, dim=-1)
         distances = _squared_distances(rearrange(features, "b n c -> (b n) c"), entries)  # (B·N, K)
@@ -82,10 +126,10 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def _move_rare_entries(self, features: Tensor, nearest: Tensor, distances: Tensor) -> None:
-        """Move entry k towards the nearest un-normalised feature of the batch, the more the rarer k is used."""
+        """Move entry k towards the batch's nearest un-normalised feature, the more the rarer k is used."""
         assert isinstance(self.usage, Tensor)
         size = self.config.codebook_size
-        # Not one_hot().mean(): the count of a batch is exact in float32 and sums exactly over processes.
+        # Not one_hot().mean(): a batch's count is exact in float32 and sums exactly over processes.
         share = torch.bincount(nearest, minlength=size).float() / len(nearest)
         closest = features[distances.argmin(dim=0)]  # (K, C)
         if dist.is_initialized():
@@ -94,6 +138,32 @@ class VectorQuantizer(nn.Module):
         self.usage.mul_(self.USAGE_DECAY).add_(share, alpha=1 - self.USAGE_DECAY)
         weight = torch.exp(-10 * size * self.usage / (1 - self.USAGE_DECAY) - 1e-3)[:, None]
         self.codebook.weight.lerp_(closest, weight)
+
+
+class Gaussian(nn.Module):
+    """Read features as a posterior of continuous tokens: its mean in evaluation, a sample in training."""
+
+    LOG_VARIANCE_RANGE = (-30.0, 20.0)
+
+    def __init__(self, config: GaussianConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, features: Tensor, generator: torch.Generator | None = None) -> Quantized:
+        """Read features (B, N, 2C) in float32."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self._quantize(features.float(), generator)
+
+    def _quantize(self, features: Tensor, generator: torch.Generator | None) -> Quantized:
+        mean, log_variance = features.chunk(2, dim=-1)  # (B, N, C) each
+        posterior = Posterior(mean, log_variance.clamp(*self.LOG_VARIANCE_RANGE))
+        latents = posterior.sample(generator) if self.training else mean
+        losses = {"kl": posterior.divergence().sum(dim=1).mean()}
+        return Quantized(Tokens(latents, None, posterior), losses)
+
+
+def build_quantizer(config: QuantizerConfig) -> VectorQuantizer | Gaussian:
+    return VectorQuantizer(config) if isinstance(config, VectorQuantizerConfig) else Gaussian(config)
 
 
 def _squared_distances(x: Tensor, entries: Tensor) -> Tensor:

@@ -1,17 +1,19 @@
 """TiTok: an image as a short 1D sequence of tokens (arXiv 2406.07550, section 3.2).
 
-A ViT encoder reads the patches of an image together with N learned latent tokens and keeps only the latent tokens;
-a quantizer makes them discrete; a ViT decoder reads them together with one mask token per patch and keeps only the
-mask tokens, which become pixels. This page is the single-stage model (released 2024-10; recipe in section 3.2 of
-TA-TiTok, arXiv 2501.07730).
+A ViT encoder reads the patches of an image together with N learned latent tokens and keeps only the latent
+tokens; a quantizer makes them discrete (VQ) or draws them from a Gaussian (KL); a ViT decoder reads them
+together with one mask token per patch and keeps only the mask tokens, which become pixels. This page is the
+single-stage model (released 2024-10; recipe in section 3.2 of TA-TiTok, arXiv 2501.07730); titok_two_stage.py
+is the one of the paper.
 
-Legend: B batch · H,W pixels · p patch · g = H/p patches a side · D width · N latent tokens · C token channels.
+Legend: B batch · H,W pixels · p patch · g = H/p patches a side · D width · N latent tokens · C token channels
+        · T context tokens.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import torch
 from einops import rearrange, repeat
@@ -26,7 +28,15 @@ from onetok.models.layers import (
     sincos_1d,
     sincos_2d,
 )
-from onetok.models.quantizers import Quantized, Tokens, VectorQuantizer, VectorQuantizerConfig
+from onetok.models.quantizers import (
+    Quantized,
+    QuantizerConfig,
+    Reconstruction,
+    Tokens,
+    VectorQuantizer,
+    VectorQuantizerConfig,
+    build_quantizer,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,19 +57,13 @@ class TiTokConfig:
     encoder_patch: int
     decoder_patch: int
     tokens: int  # N
-    quantizer: VectorQuantizerConfig
+    quantizer: QuantizerConfig
     init: TiTokInit
 
     def __post_init__(self) -> None:
         for side, patch in (("encoder", self.encoder_patch), ("decoder", self.decoder_patch)):
             if self.image_size % patch:
                 raise ValueError(f"{side} patch {patch} does not divide image size {self.image_size}")
-
-
-class Reconstruction(NamedTuple):
-    images: Tensor  # (B, 3, H, W), near [0, 1], not clamped
-    tokens: Tokens
-    losses: dict[str, Tensor]  # the quantizer's terms
 
 
 class Encoder(nn.Module):
@@ -75,9 +79,9 @@ class Encoder(nn.Module):
         self.norm_in = nn.LayerNorm(size.width)
         self.blocks = nn.ModuleList(PreNormBlock(size.width, size.heads) for _ in range(size.layers))
         self.norm_out = nn.LayerNorm(size.width)
-        self.head = nn.Linear(size.width, config.quantizer.channels)
+        self.head = nn.Linear(size.width, config.quantizer.features)
 
-    def forward(self, images: Tensor, latent_tokens: Tensor) -> Tensor:
+    def read(self, images: Tensor, latent_tokens: Tensor) -> Tensor:
         x = rearrange(self.patch_embed(images), "b d h w -> b (h w) d")  # (B, g², D)
         x = torch.cat([repeat(self.class_embedding, "1 d -> b 1 d", b=len(x)), x], dim=1)  # (B, 1+g², D)
         x = x + self.positions
@@ -85,18 +89,20 @@ class Encoder(nn.Module):
         x = self.norm_in(torch.cat([x, latents], dim=1))  # (B, 1+g²+N, D)
         for block in self.blocks:
             x = block(x)
-        x = self.norm_out(x[:, -len(latent_tokens) :])  # (B, N, D)
-        out: Tensor = self.head(x)  # (B, N, C)
+        out: Tensor = self.norm_out(x[:, -len(latent_tokens) :])  # (B, N, D)
+        return out
+
+    def forward(self, images: Tensor, latent_tokens: Tensor) -> Tensor:
+        out: Tensor = self.head(self.read(images, latent_tokens))  # (B, N, C), KL (B, N, 2C)
         return out
 
 
-class Decoder(nn.Module):
-    """Latent tokens in, image out, one mask token standing for each patch."""
+class PatchDecoder(nn.Module):
+    """Latent tokens in, features of patches out, one mask token standing for each patch."""
 
     def __init__(self, config: TiTokConfig) -> None:
         super().__init__()
-        size, self.patch = config.decoder, config.decoder_patch
-        self.grid = config.image_size // config.decoder_patch
+        size, self.grid = config.decoder, config.image_size // config.decoder_patch
         self.embed = nn.Linear(config.quantizer.channels, size.width)
         self.latent_positions = nn.Parameter(torch.empty(config.tokens, size.width))
         self.class_embedding = nn.Parameter(torch.empty(1, size.width))
@@ -105,20 +111,32 @@ class Decoder(nn.Module):
         self.norm_in = nn.LayerNorm(size.width)
         self.blocks = nn.ModuleList(PreNormBlock(size.width, size.heads) for _ in range(size.layers))
         self.norm_out = nn.LayerNorm(size.width)
-        self.to_pixels = nn.Linear(size.width, 3 * self.patch**2)
-        self.smooth = nn.Conv2d(3, 3, 3, padding=1)
 
-    def forward(self, latents: Tensor) -> Tensor:
+    def read(self, latents: Tensor, context: Tensor | None) -> Tensor:
         latents = self.embed(latents) + self.latent_positions  # (B, N, D)
         front = repeat(self.class_embedding, "1 d -> b 1 d", b=len(latents))
         masks = repeat(self.mask_token, "1 1 d -> b n d", b=len(latents), n=self.grid**2)
         x = torch.cat([front, masks], dim=1) + self.positions  # (B, 1+g², D)
-        x = self.norm_in(torch.cat([x, latents], dim=1))  # (B, 1+g²+N, D)
+        x = torch.cat([x, latents] if context is None else [x, latents, context], dim=1)  # (B, 1+g²+N+T, D)
+        x = self.norm_in(x)
         for block in self.blocks:
             x = block(x)
-        x = self.norm_out(x[:, 1 : 1 + self.grid**2])  # (B, g², D)
+        out: Tensor = self.norm_out(x[:, 1 : 1 + self.grid**2])  # (B, g², D)
+        return out
+
+
+class Decoder(PatchDecoder):
+    """Latent tokens in, image out; `context` (B, T, D) is read beside them."""
+
+    def __init__(self, config: TiTokConfig) -> None:
+        super().__init__(config)
+        self.patch = config.decoder_patch
+        self.to_pixels = nn.Linear(config.decoder.width, 3 * self.patch**2)
+        self.smooth = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, latents: Tensor, context: Tensor | None = None) -> Tensor:
         x = rearrange(
-            self.to_pixels(x),
+            self.to_pixels(self.read(latents, context)),
             "b (h w) (p1 p2 c) -> b c (h p1) (w p2)",
             h=self.grid,
             p1=self.patch,
@@ -129,39 +147,51 @@ class Decoder(nn.Module):
 
 
 class TiTok(nn.Module):
-    """Tokenizer: images (B, 3, H, W) float32 in [0, 1] ↔ N tokens."""
+    """Tokenizer: images (B, 3, H, W) float32 in [0, 1] ↔ N tokens. `text` is for tokenizers that read it."""
+
+    encoder_type: ClassVar[type[Encoder]] = Encoder
+    decoder_type: ClassVar[type[PatchDecoder]] = Decoder
 
     def __init__(self, config: TiTokConfig) -> None:
         super().__init__()
         self.config = config
         self.latent_tokens = nn.Parameter(torch.empty(config.tokens, config.encoder.width))
-        self.encoder = Encoder(config)
-        self.quantizer = VectorQuantizer(config.quantizer)
-        self.decoder = Decoder(config)
+        self.encoder = self.encoder_type(config)
+        self.quantizer = build_quantizer(config.quantizer)
+        self.decoder = self.decoder_type(config)
         self._initialise(config.init)
 
     @property
-    def codebook_size(self) -> int:
-        return self.config.quantizer.codebook_size
+    def codebook_size(self) -> int | None:
+        """K, or None where tokens are continuous."""
+        quantizer = self.config.quantizer
+        return quantizer.codebook_size if isinstance(quantizer, VectorQuantizerConfig) else None
 
-    def quantize(self, images: Tensor) -> Quantized:
-        quantized: Quantized = self.quantizer(self.encoder(images, self.latent_tokens))
+    def quantize(self, images: Tensor, generator: torch.Generator | None = None) -> Quantized:
+        quantized: Quantized = self.quantizer(self.encoder(images, self.latent_tokens), generator)
         return quantized
 
-    def encode(self, images: Tensor) -> Tokens:
+    def encode(self, images: Tensor, text: Tensor | None = None) -> Tokens:
         return self.quantize(images).tokens
 
-    def decode(self, tokens: Tokens) -> Tensor:
+    def decode(self, tokens: Tokens, text: Tensor | None = None) -> Tensor:
         images: Tensor = self.decoder(tokens.latents)
         return images
 
     def tokens_from_ids(self, ids: Tensor) -> Tokens:
         """Return the tokens that a generator's ids (B, N) stand for."""
+        assert isinstance(self.quantizer, VectorQuantizer), "continuous tokens have no ids"
         return Tokens(self.quantizer.lookup(ids), ids)
 
-    def forward(self, images: Tensor) -> Reconstruction:
-        tokens, losses = self.quantize(images)
-        return Reconstruction(self.decode(tokens), tokens, losses)
+    def tokens_from_latents(self, latents: Tensor) -> Tokens:
+        """Return the tokens of a generator's continuous latents (B, N, C)."""
+        return Tokens(latents, None)
+
+    def forward(
+        self, images: Tensor, text: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Reconstruction:
+        tokens, losses = self.quantize(images, generator)
+        return Reconstruction(self.decode(tokens, text), tokens, losses)
 
     def _initialise(self, init: TiTokInit) -> None:
         for part in (self.encoder, self.decoder):
@@ -172,23 +202,31 @@ class TiTok(nn.Module):
                     init_packed_attention(module, init.query_key_gain)
             width = part.class_embedding.shape[-1]
             nn.init.normal_(part.class_embedding, std=width**-0.5)
-            _init_positions(part.positions, part.latent_positions, init)
+            _init_grid_positions(part.positions, init)
+            init_positions(part.latent_positions, init)
         nn.init.normal_(self.decoder.mask_token, std=self.config.decoder.width**-0.5)
         nn.init.normal_(self.latent_tokens, std=self.config.encoder.width**-0.5)
 
 
 @torch.no_grad()
-def _init_positions(positions: Tensor, latent_positions: Tensor, init: TiTokInit) -> None:
-    width = positions.shape[-1]
+def init_positions(table: Tensor, init: TiTokInit) -> None:
+    """Fill the (N, D) positions of a sequence."""
+    count, width = table.shape
     if init.positions == "normal":
-        for table in (positions, latent_positions):
-            nn.init.normal_(table, std=init.position_scale * width**-0.5)
-        return
-    grid = round((len(positions) - 1) ** 0.5)
-    positions[0] = 0
-    positions[1:] = init.position_scale * sincos_2d(grid, width, period=100.0)
-    rows = torch.arange(len(latent_positions))
-    latent_positions.copy_(init.position_scale * sincos_1d(rows, width, period=100.0))
+        nn.init.normal_(table, std=init.position_scale * width**-0.5)
+    else:
+        table.copy_(init.position_scale * sincos_1d(torch.arange(count), width, period=100.0))
+
+
+@torch.no_grad()
+def _init_grid_positions(table: Tensor, init: TiTokInit) -> None:
+    """Fill the (1+g², D) positions of the class embedding and the patches."""
+    if init.positions == "normal":
+        init_positions(table, init)
+    else:
+        side = round((len(table) - 1) ** 0.5)
+        table[0] = 0
+        table[1:] = init.position_scale * sincos_2d(side, table.shape[1], period=100.0)
 
 
 SIZES = {

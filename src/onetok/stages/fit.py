@@ -12,9 +12,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from onetok.errors import OnetokError
-from onetok.figures import grid
 from onetok.params import Training
 from onetok.registry import save_model
+from onetok.sheets import grid
 from onetok.stages.runtime import Context
 from onetok.training.loop import History, Task, train
 

@@ -11,8 +11,9 @@ from PIL import Image
 
 from onetok.data.images import decode
 from onetok.data.shards import Shards
-from onetok.figures import curves, grid, stacked_sheets
+from onetok.figures import curves, stacked_sheets
 from onetok.params import ReconstructionFigure, SamplesFigure
+from onetok.sheets import grid
 from onetok.stages.runtime import Context, main
 
 

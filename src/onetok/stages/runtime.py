@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ class Context:
 
     @cached_property
     def processes(self) -> PartialState:
-        return PartialState(cpu=self.device.type == "cpu")
+        # The others wait while the main process writes shards or scores: longer than the default ten minutes.
+        return PartialState(cpu=self.device.type == "cpu", timeout=timedelta(days=1))
 
 
 def main(stage: str, work: Callable[[Context], None]) -> None:

@@ -10,9 +10,9 @@ import torch
 from onetok.data.images import encode_png, to_uint8
 from onetok.data.shards import write_shards
 from onetok.data.sources import Sample
-from onetok.figures import grid
 from onetok.registry import build_sampling, load_model
 from onetok.sampling.seeds import ImageRandom
+from onetok.sheets import grid
 from onetok.stages.parts import Arrays, work_in_parts
 from onetok.stages.runtime import Context, main
 

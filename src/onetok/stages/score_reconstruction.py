@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from onetok.data.images import image_batches, to_float, to_uint8
+from onetok.data.images import image_batches, prepare, to_float, to_uint8
 from onetok.data.shards import Shards
-from onetok.figures import grid
 from onetok.metrics.codebook import codebook_use
 from onetok.metrics.pixels import psnr, ssim
 from onetok.metrics.suites import reconstruction_suite
 from onetok.progress import track
 from onetok.registry import load_model
+from onetok.sheets import grid
 from onetok.stages.runtime import Context, main
 from onetok.stages.scoring import score_features, write_scores
 
 PICTURES = 16  # images, spread over the split, in the picture of originals above reconstructions
+
+
+@dataclass
+class Measured:
+    """What is measured on the way, one tensor a batch."""
+
+    psnr: list[Tensor] = field(default_factory=list)  # (b,)
+    ssim: list[Tensor] = field(default_factory=list)  # (b,)
+    ids: list[Tensor] = field(default_factory=list)  # (b, N)
+
+    def scores(self, codebook_size: int) -> dict[str, float]:
+        ids = torch.cat(self.ids).numpy()
+        use = codebook_use(ids, codebook_size)
+        return {
+            "images": len(ids),
+            "tokens": ids.shape[1],
+            "psnr": float(torch.cat(self.psnr).mean()),
+            "ssim": float(torch.cat(self.ssim).mean()),
+            "codebook_usage": use.usage,
+            "codebook_entropy": use.entropy,
+        }
 
 
 def score_reconstruction(context: Context) -> None:
@@ -32,49 +53,39 @@ def score_reconstruction(context: Context) -> None:
     shards = Shards(Path("results/datasets") / benchmark.dataset / "shards" / benchmark.split)
     tokenizer = load_model(Path("results/tokenizers") / name, context.device)
 
-    total = -(-len(shards) // benchmark.batch)
-    originals = image_batches(shards, benchmark.images, benchmark.batch)
-    real, rebuilt, ids = reconstruct(
-        tokenizer, track(originals, f"score_reconstruction {name}", "batches", total), context.device
-    )
-    use = codebook_use(ids, tokenizer.codebook_size)
-    scores: dict[str, float] = {
-        "images": len(real),
-        "parameters": sum(p.numel() for p in tokenizer.parameters()),
-        "tokens": ids.shape[1],
-        "psnr": by_batch(psnr, real, rebuilt, benchmark.batch),
-        "ssim": by_batch(ssim, real, rebuilt, benchmark.batch),
-        "codebook_usage": use.usage,
-        "codebook_entropy": use.entropy,
-    }
+    images = image_batches(shards, benchmark.images, benchmark.batch)
+    tracked = track(images, f"score_reconstruction {name}", "batches", -(-len(shards) // benchmark.batch))
+    measured = Measured()
     labels = shards.labels if benchmark.class_accuracy else None
-    scores |= score_features(
-        context, benchmark_name, benchmark, rebuilt, lambda a, b: reconstruction_suite(a, b, labels)
+    scores = score_features(
+        context,
+        benchmark_name,
+        benchmark,
+        rebuild(tokenizer, tracked, context.device, measured),
+        lambda a, b: reconstruction_suite(a, b, labels),
     )
+    scores |= measured.scores(tokenizer.codebook_size)
+    scores["parameters"] = sum(p.numel() for p in tokenizer.parameters())
     write_scores(context.folder, scores)
-    shown = np.linspace(0, len(real) - 1, min(PICTURES, len(real))).astype(int)
-    pair = torch.cat([real[shown], rebuilt[shown]]).numpy()
-    grid(pair, columns=len(shown)).save(context.folder / "reconstructions.png")
+
+    shown = np.linspace(0, len(shards) - 1, min(PICTURES, len(shards))).astype(int)
+    real = torch.from_numpy(np.stack([prepare(shards.image(i), benchmark.images) for i in shown]))
+    (rebuilt,) = rebuild(tokenizer, [real], context.device, Measured())
+    grid(torch.cat([real, rebuilt]).numpy(), columns=len(shown)).save(context.folder / "reconstructions.png")
 
 
 @torch.inference_mode()
-def reconstruct(
-    tokenizer: Any, batches: Iterable[Tensor], device: torch.device
-) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
-    """Return originals and reconstructions (M, 3, H, W) uint8, and ids (M, N)."""
-    real, rebuilt, ids = [], [], []
+def rebuild(
+    tokenizer: Any, batches: Iterable[Tensor], device: torch.device, measured: Measured
+) -> Iterator[Tensor]:
+    """Yield the reconstruction of each batch (b, 3, H, W) uint8, rounded to 8 bits before anything is measured."""
     for pixels in batches:
         reconstruction = tokenizer(to_float(pixels.to(device)))
-        real.append(pixels)
-        rebuilt.append(to_uint8(reconstruction.images).cpu())
-        ids.append(reconstruction.tokens.ids.cpu().numpy())
-    return torch.cat(real), torch.cat(rebuilt), np.concatenate(ids)
-
-
-def by_batch(metric: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor, batch: int) -> float:
-    """Return the mean of a pixel metric over pairs of uint8 images, a batch in memory at a time."""
-    pairs = zip(a.split(batch), b.split(batch), strict=True)
-    return float(torch.cat([metric(to_float(x), to_float(y)) for x, y in pairs]).mean())
+        rebuilt = to_uint8(reconstruction.images).cpu()
+        measured.psnr.append(psnr(to_float(pixels), to_float(rebuilt)))
+        measured.ssim.append(ssim(to_float(pixels), to_float(rebuilt)))
+        measured.ids.append(reconstruction.tokens.ids.cpu())
+        yield rebuilt
 
 
 if __name__ == "__main__":

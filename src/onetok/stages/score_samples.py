@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from onetok.data.images import decode
 from onetok.data.shards import Shards
 from onetok.errors import OnetokError
 from onetok.metrics.suites import generation_suite
 from onetok.params import GenerationBenchmark
+from onetok.progress import track
 from onetok.stages.runtime import Context, main
 from onetok.stages.scoring import score_features, write_scores
 
@@ -25,21 +29,27 @@ def score_samples(context: Context) -> None:
     if len(shards) != benchmark.samples:
         # Fewer samples give another FID without any sign of it: 8.7 for 2.77 has been reported.
         raise OnetokError(f"{name}: found {len(shards)} samples, the benchmark expects {benchmark.samples}")
-    images = [np.asarray(decode(shards.image(i))).transpose(2, 0, 1) for i in range(len(shards))]
-    pixels = torch.from_numpy(np.stack(images))
-    scores: dict[str, float] = {
-        "images": len(shards),
-        "distinct": len({image.tobytes() for image in images}),
-    }
+    distinct: set[bytes] = set()
     labels = shards.labels if benchmark.class_accuracy else None
-    scores |= score_features(
+    total = -(-len(shards) // benchmark.batch)
+    scores = score_features(
         context,
         benchmark_name,
         benchmark,
-        pixels,
+        track(read(shards, benchmark.batch, distinct), f"score_samples {name}", "batches", total),
         lambda a, b: generation_suite(a, b, labels, benchmark.inception_splits, benchmark.neighbours),
     )
+    scores |= {"images": len(shards), "distinct": len(distinct)}
     write_scores(context.folder, scores)
+
+
+def read(shards: Shards, batch: int, distinct: set[bytes]) -> Iterator[Tensor]:
+    """Yield batches (b, 3, H, W) uint8, and collect a digest of each different image."""
+    for start in range(0, len(shards), batch):
+        images = [decode(shards.image(i)) for i in range(start, min(start + batch, len(shards)))]
+        arrays = [np.asarray(image).transpose(2, 0, 1) for image in images]
+        distinct |= {hashlib.sha256(array.tobytes()).digest() for array in arrays}
+        yield torch.from_numpy(np.stack(arrays))
 
 
 if __name__ == "__main__":

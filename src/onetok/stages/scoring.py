@@ -1,46 +1,42 @@
-"""What both score stages share: the extractors of a benchmark, its reference features, and the file of scores."""
+"""What the score stages share: a benchmark's extractors, its reference features, and the file of scores."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import torch
 from safetensors.numpy import load_file
 from torch import Tensor
 
-from onetok.errors import OnetokError
-from onetok.metrics.features import Features, extract_features
+from onetok.metrics.features import FeatureExtractor, Features, extract_features
 from onetok.params import Reference
-from onetok.progress import track
 from onetok.registry import load_model
 from onetok.stages.runtime import Context
 
 Suite = Callable[[Features, Features], dict[str, float]]
+SUFFIXES = {"encoder": "", "judge": "_judge"}
+
+
+def load_extractors(benchmark: Reference, device: torch.device) -> dict[str, FeatureExtractor]:
+    """Return the benchmark's encoder and, where it has one, its judge."""
+    names = {"encoder": benchmark.encoder, "judge": benchmark.judge}
+    folder = Path("results/encoders")
+    return {role: load_model(folder / name, device) for role, name in names.items() if name is not None}
 
 
 def score_features(
-    context: Context, benchmark_name: str, benchmark: Reference, pixels: Tensor, suite: Suite
+    context: Context, benchmark_name: str, benchmark: Reference, batches: Iterable[Tensor], suite: Suite
 ) -> dict[str, float]:
-    """Run a suite on images (M, 3, H, W) uint8 with the benchmark's extractor, and with its judge if it has one."""
-    path = Path("results/references") / benchmark_name / "features.safetensors"
-    reference = load_file(path)
+    """Run a suite on images, batches (b, 3, H, W) uint8, by the benchmark's encoder and by its judge."""
+    reference = load_file(Path("results/references") / benchmark_name / "features.safetensors")
+    ours = extract_features(load_extractors(benchmark, context.device), batches, context.device)
     scores: dict[str, float] = {}
-    for role, name, suffix in (("encoder", benchmark.encoder, ""), ("judge", benchmark.judge, "_judge")):
-        if name is None:
-            continue
-        if f"{role}.features" not in reference:
-            raise OnetokError(f"{path}: no tensor {role}.features, expected the benchmark's reference")
-        extractor = load_model(Path("results/encoders") / name, context.device)
-        batches = track_batches(pixels, benchmark.batch, f"{context.job.stage} {context.job.name} {role}")
-        ours = extract_features(extractor, batches, context.device)
+    for role, features in ours.items():
         theirs = Features(reference[f"{role}.features"], reference[f"{role}.logits"])
-        scores |= {f"{metric}{suffix}": value for metric, value in suite(theirs, ours).items()}
+        scores |= {f"{metric}{SUFFIXES[role]}": value for metric, value in suite(theirs, features).items()}
     return scores
-
-
-def track_batches(pixels: Tensor, batch: int, label: str) -> Iterator[Tensor]:
-    return track(pixels.split(batch), label, "batches")
 
 
 def write_scores(folder: Path, scores: dict[str, float]) -> None:

@@ -11,7 +11,8 @@ from onetok.data.batches import AugmentedImages
 from onetok.data.images import image_batches
 from onetok.data.shards import Shards
 from onetok.metrics.features import class_accuracy, extract_features
-from onetok.params import ClassifierEncoder
+from onetok.models.lpips import LPIPS, LPIPSConfig, published_state
+from onetok.params import ClassifierEncoder, LPIPSEncoder
 from onetok.pretrained import fetch, load_strictly, read_tensors
 from onetok.registry import build_classifier, build_published_encoder, load_model, save_model
 from onetok.stages.fit import fit
@@ -25,10 +26,22 @@ def train_encoder(context: Context) -> None:
     if isinstance(entry, ClassifierEncoder):
         train_classifier(context, entry)
         return
+    if isinstance(entry, LPIPSEncoder):
+        save_model(fetch_lpips(entry), context.folder)
+        return
     model = build_published_encoder(entry)
     path = fetch(entry.weights)
     load_strictly(model.network, read_tensors(path), str(path))
     save_model(model, context.folder)
+
+
+def fetch_lpips(entry: LPIPSEncoder) -> LPIPS:
+    """Put the two published files together."""
+    backbone, weights = fetch(entry.backbone), fetch(entry.weights)
+    model = LPIPS(LPIPSConfig())
+    state = published_state(read_tensors(backbone), read_tensors(weights))
+    load_strictly(model, state, f"{backbone} and {weights}")
+    return model
 
 
 def train_classifier(context: Context, entry: ClassifierEncoder) -> None:
@@ -52,9 +65,8 @@ def train_classifier(context: Context, entry: ClassifierEncoder) -> None:
 def score(context: Context, entry: ClassifierEncoder, val: Shards) -> None:
     """Write the accuracy on the validation split."""
     model = load_model(context.folder, context.device)
-    logits = extract_features(
-        model, image_batches(val, entry.images, entry.training.batch), context.device
-    ).logits
+    images = image_batches(val, entry.images, entry.training.batch)
+    logits = extract_features({"encoder": model}, images, context.device)["encoder"].logits
     accuracy = {"images": len(val), "accuracy": class_accuracy(logits, val.labels)}
     (context.folder / "accuracy.json").write_text(json.dumps(accuracy, indent=2) + "\n")
     print(

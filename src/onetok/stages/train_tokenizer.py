@@ -12,11 +12,11 @@ from torch import nn
 from onetok.data.batches import AugmentedImages
 from onetok.data.images import prepare
 from onetok.data.shards import Shards
-from onetok.registry import build_reconstruction_loss, build_tokenizer
+from onetok.registry import build_adversarial_term, build_reconstruction_loss, build_tokenizer
 from onetok.stages.fit import fit
 from onetok.stages.runtime import Context, main
 from onetok.training.loop import Task
-from onetok.training.tasks import TokenizerObjective, draw_reconstructions, single_phase
+from onetok.training.tasks import TokenizerObjective, draw_reconstructions, tokenizer_task
 
 PICTURES = 10  # validation images, spread over the split, that a sample picture shows
 
@@ -30,17 +30,18 @@ def train_tokenizer(context: Context) -> None:
 
     def build() -> tuple[Task, nn.Module]:
         model = build_tokenizer(entry)
-        objective = TokenizerObjective(model, build_reconstruction_loss(entry.losses, context.device))
-        task = single_phase(
-            model,
-            objective,
+        loss = build_reconstruction_loss(entry.losses, context.device)
+        adversarial = entry.losses.adversarial
+        term = build_adversarial_term(adversarial) if adversarial is not None else None
+        task = tokenizer_task(
+            TokenizerObjective(model, loss, term),
             AugmentedImages(train, entry.images, entry.training.seed),
             len(train),
+            entry.losses,
             entry.training,
             context.processes,
             context.workers,
             draw=partial(draw_reconstructions, pixels=pixels),
-            picture_every=entry.training.picture_every,
         )
         return task, model
 

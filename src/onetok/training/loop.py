@@ -1,7 +1,7 @@
-"""The training loop: steps, accumulation, precision, EMA, logging, checkpoints. What is learned is the task's matter.
+"""The training loop: steps, accumulation, precision, EMA, logging, checkpoints. Tasks say what is learned.
 
-A run is a function of its params. Every batch follows from (seed, step), and every step starts from its own random
-state, so a run that is killed anywhere and started again ends with the same bytes as an uninterrupted one.
+A run is a function of its params. Every batch follows from (seed, step), and every step starts from its own
+random state, so a run that is killed anywhere and started again ends with the bytes of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -33,10 +33,22 @@ class Phase:
     """One optimizer's part of a step. A GAN has two, everything else one."""
 
     name: str
-    module: nn.Module  # forward(batch) → losses by name; "total" is minimised
+    module: nn.Module  # forward(batch, step) → losses by name; "total" is minimised, vectors are counts
     optimizer: torch.optim.Optimizer
-    rate: LearningRate
+    rate: LearningRate  # counted from `start`
     start: int  # first step in which it takes part
+
+    def learning_rate(self, step: int) -> float:
+        return self.rate.at(step - self.start)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Floor:
+    """A scalar of the history that must not fall below a minimum once training is under way."""
+
+    scalar: str
+    minimum: float
+    after: int  # steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,27 +58,29 @@ class Task:
     batches: Callable[[int], Iterator[Batch]]  # first step → batches from there on
     draw: Callable[[nn.Module], Tensor] | None = None  # model → pictures (M, 3, H, W) uint8
     picture_every: int | None = None
+    floors: tuple[Floor, ...] = ()
 
 
 @dataclass
 class History:
-    """Scalars by step, means over the steps since the row before."""
+    """Scalars by step: means over the steps since the last row; of vectors the share above 0."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     sums: dict[str, Tensor] = field(default_factory=dict)
-    count: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
 
     def add(self, values: dict[str, Tensor]) -> None:
-        self.count += 1
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach().float()
+            self.counts[name] = self.counts.get(name, 0) + 1
 
     def close_row(self, step: int, rate: float, accelerator: Accelerator) -> dict[str, float]:
         row = {"step": float(step), "learning_rate": rate}
         for name, total in self.sums.items():
-            row[name] = float(accelerator.reduce(total / self.count, reduction="mean"))
+            mean = accelerator.reduce(total / self.counts[name], reduction="mean")
+            row[name] = float((mean > 0).float().mean() if mean.ndim else mean)
         self.rows.append(row)
-        self.sums, self.count = {}, 0
+        self.sums, self.counts = {}, {}
         return row
 
 
@@ -78,9 +92,10 @@ def train(
     label: str,
     show: Callable[[int, dict[str, float], Tensor | None], None],
 ) -> tuple[nn.Module, History]:
-    """Run `training.steps` steps from the newest checkpoint in `scratch`; return the model to export and its history.
+    """Run the steps after the newest checkpoint in `scratch`; return the model to export and its history.
 
-    `show` receives (step, scalars, pictures) for trackers. Raises OnetokError where a loss is not finite.
+    `show` receives (step, scalars, pictures) for trackers. Raises OnetokError where a scalar is not finite or
+    falls below the task's floor for it.
     """
     ema = ExponentialMovingAverage(task.model, training.ema_decay) if training.ema_decay is not None else None
     prepared = [accelerator.prepare(phase.module, phase.optimizer) for phase in task.phases]
@@ -103,8 +118,8 @@ def train(
         done = step + 1
         note = ""
         if done % training.log_every == 0 or done == training.steps:
-            row = history.close_row(done, task.phases[0].rate.at(step), accelerator)
-            _check_finite(row, scratch, label)
+            row = history.close_row(done, task.phases[0].learning_rate(step), accelerator)
+            _check(row, task.floors if done % training.log_every == 0 else (), scratch, label)
             note = f"loss {row[f'{task.phases[0].name}/total']:.4f}"
             show(done, row, None)
         if task.draw and task.picture_every and (done % task.picture_every == 0 or done == training.steps):
@@ -128,13 +143,13 @@ def _update(
 ) -> dict[str, Tensor]:
     """Take one optimizer step; return its losses and gradient norm by name."""
     for group in optimizer.param_groups:
-        group["lr"] = phase.rate.at(step)
+        group["lr"] = phase.learning_rate(step)
     values: dict[str, Tensor] = {}
     for part in range(training.accumulation):
         chunk = Batch(*(tensor.chunk(training.accumulation)[part] for tensor in batch))
         last = part == training.accumulation - 1
         with nullcontext() if last else accelerator.no_sync(module), accelerator.autocast():
-            losses = module(chunk)
+            losses = module(chunk, step)
             accelerator.backward(losses["total"] / training.accumulation)
         for name, value in losses.items():
             key = f"{phase.name}/{name}"
@@ -142,21 +157,27 @@ def _update(
     norm = accelerator.clip_grad_norm_(module.parameters(), training.max_gradient_norm)
     optimizer.step()
     optimizer.zero_grad()
-    return {**values, f"{phase.name}/gradient_norm": torch.as_tensor(norm)}
+    if not optimizer.step_was_skipped:  # float16 skips a step that overflows, and its norm is not finite
+        values[f"{phase.name}/gradient_norm"] = torch.as_tensor(norm)
+    return values
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, 2, step, rank]).generate_state(1)[0])
 
 
-def _check_finite(row: dict[str, float], scratch: Path, label: str) -> None:
+def _check(row: dict[str, float], floors: tuple[Floor, ...], scratch: Path, label: str) -> None:
     bad = {name: value for name, value in row.items() if "/" in name and not math.isfinite(value)}
-    if bad:
-        name, value = next(iter(bad.items()))
+    problems = [(name, value, "a finite number") for name, value in bad.items()]
+    for floor in floors:
+        if row["step"] > floor.after and row[floor.scalar] < floor.minimum:
+            problems.append((floor.scalar, row[floor.scalar], f"at least {floor.minimum}"))
+    if problems:
+        name, value, expected = problems[0]
         good = latest_checkpoint(scratch)
         kept = f"last good checkpoint {good}" if good else "no checkpoint was written before"
         raise OnetokError(
-            f"{label}: {name} is {value} at step {row['step']:.0f}, expected a finite number; {kept}"
+            f"{label}: {name} is {value} at step {row['step']:.0f}, expected {expected}; {kept}"
         )
 
 
@@ -172,7 +193,7 @@ def _state(
         "optimizers": [optimizer.state_dict() for _, optimizer in prepared],
         "ema": ema.state_dict() if ema is not None else None,
         "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
-        "history": {"rows": history.rows, "sums": history.sums, "count": history.count},
+        "history": {"rows": history.rows, "sums": history.sums, "counts": history.counts},
     }
 
 
@@ -199,7 +220,7 @@ def _resume(
     if accelerator.scaler is not None:
         accelerator.scaler.load_state_dict(state["scaler"])
     history.rows, history.sums = state["history"]["rows"], state["history"]["sums"]
-    history.count = state["history"]["count"]
+    history.counts = state["history"]["counts"]
     step = state["step"]
     assert isinstance(step, int)
     accelerator.print(f"resuming after step {step} from {path}")

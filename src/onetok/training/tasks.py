@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +14,18 @@ from torch import Tensor, nn
 from onetok import params
 from onetok.data.batches import Batch, ReadBatch, batches
 from onetok.data.images import to_float, to_uint8
+from onetok.losses.adversarial import AdversarialTerm, DiscriminatorLoss
 from onetok.losses.masked import MaskedLoss
 from onetok.losses.reconstruction import ReconstructionLoss
 from onetok.models.classifier import Classifier
+from onetok.models.discriminator import Discriminator
 from onetok.models.maskgit import MaskGIT
+from onetok.models.tatitok import TATiTok
 from onetok.models.titok import TiTok
+from onetok.models.titok_two_stage import TiTokTwoStage
+from onetok.models.vqgan import VQGAN
 from onetok.sampling.schedules import MaskSchedule
-from onetok.training.loop import Phase, Task
+from onetok.training.loop import Floor, Phase, Task
 from onetok.training.optimizers import build_optimizer
 from onetok.training.schedules import LearningRate
 
@@ -28,7 +35,7 @@ class ClassifierObjective(nn.Module):
         super().__init__()
         self.model, self.label_smoothing = model, label_smoothing
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         logits = self.model(to_float(batch.inputs))
         return {
             "total": F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing),
@@ -37,14 +44,47 @@ class ClassifierObjective(nn.Module):
 
 
 class TokenizerObjective(nn.Module):
-    def __init__(self, model: TiTok, loss: ReconstructionLoss) -> None:
-        super().__init__()
-        self.model, self.loss = model, loss
+    """Reconstruct images; from the adversarial term's start on, so that its discriminator is deceived."""
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def __init__(self, model: TiTok, loss: ReconstructionLoss, adversarial: AdversarialTerm | None) -> None:
+        super().__init__()
+        self.model, self.loss, self.adversarial = model, loss, adversarial
+        # What the discriminator's phase of the same step takes, one tensor for each chunk of the batch.
+        self.reconstructions: deque[Tensor] = deque()
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         images = to_float(batch.inputs)
         reconstruction = self.model(images)
-        return self.loss(reconstruction.images.float(), images, reconstruction.losses)
+        made = reconstruction.images.float()
+        losses = self.loss(made, images, reconstruction.losses)
+        ids, size = reconstruction.tokens.ids, self.model.codebook_size
+        if ids is not None and size is not None:
+            losses["codebook_usage"] = _count(ids, size)
+        if self.adversarial is not None and step >= self.adversarial.start:
+            losses["adversarial"] = self.adversarial(made)
+            losses["total"] = losses["total"] + self.adversarial.weight * losses["adversarial"]
+            self.reconstructions.append(made.detach())
+        return losses
+
+
+def _count(ids: Tensor, size: int) -> Tensor:
+    return torch.bincount(ids.flatten(), minlength=size).float()  # (K,)
+
+
+class DiscriminatorObjective(nn.Module):
+    """Tell images from the reconstructions that the tokenizer's phase of this step has left."""
+
+    def __init__(
+        self, discriminator: Discriminator, loss: DiscriminatorLoss, reconstructions: deque[Tensor]
+    ) -> None:
+        super().__init__()
+        self.discriminator, self.loss, self.reconstructions = discriminator, loss, reconstructions
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        images, made = to_float(batch.inputs), self.reconstructions.popleft()
+        real, fake = self.discriminator(torch.cat([images, made])).chunk(2)  # (b, 1, S, S) each
+        losses: dict[str, Tensor] = self.loss(real, fake)
+        return losses
 
 
 class MaskedGeneratorObjective(nn.Module):
@@ -52,17 +92,22 @@ class MaskedGeneratorObjective(nn.Module):
         super().__init__()
         self.model, self.schedule, self.settings = model, schedule, settings
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = self.model.loss(batch.inputs, batch.labels, self.schedule, self.settings)
         return losses
 
 
 # ---------------------------------------------------------------------------------------------- tasks
 
-# What never decays, in our names; the same parameters as the papers' rule exempts by theirs (tests/unit).
+# What never decays, in our names; the same parameters as the papers' rule exempts by theirs (tests/parity).
+_TITOK_NO_DECAY = ("positions", "class_embedding", "mask_token", "latent_tokens", "codebook", "embed")
 NO_DECAY: dict[type[nn.Module], tuple[str, ...]] = {
     Classifier: (),
-    TiTok: ("positions", "class_embedding", "mask_token", "latent_tokens", "codebook", "embed"),
+    Discriminator: (),
+    VQGAN: ("codebook",),
+    TiTok: _TITOK_NO_DECAY,
+    TiTokTwoStage: _TITOK_NO_DECAY,
+    TATiTok: _TITOK_NO_DECAY,
     MaskGIT: ("positions", "embedding"),
 }
 
@@ -78,7 +123,7 @@ def single_phase(
     draw: Callable[[nn.Module], Tensor] | None = None,
     picture_every: int | None = None,
 ) -> Task:
-    """Return the task of minimising one objective with one optimizer over `length` samples that `read` gives."""
+    """Return the task of minimising one objective with one optimizer over the `length` samples of `read`."""
     optimizer = build_optimizer(objective, training.optimizer, NO_DECAY[type(model)])
 
     def batches_from(start: int) -> Iterator[Batch]:
@@ -94,17 +139,66 @@ def single_phase(
             workers=workers,
         )
 
-    phase = Phase(name="train", module=objective, optimizer=optimizer, rate=learning_rate(training), start=0)
+    rate = learning_rate(training.optimizer, training.schedule, training.steps)
+    phase = Phase(name="train", module=objective, optimizer=optimizer, rate=rate, start=0)
     return Task(model=model, phases=[phase], batches=batches_from, draw=draw, picture_every=picture_every)
 
 
-def learning_rate(training: params.Training) -> LearningRate:
+def tokenizer_task(
+    objective: TokenizerObjective,
+    read: ReadBatch,
+    length: int,
+    losses: params.TokenizerLosses,
+    training: params.TokenizerTraining,
+    processes: PartialState,
+    workers: int,
+    draw: Callable[[nn.Module], Tensor],
+) -> Task:
+    """Return the task of training a tokenizer, against its discriminator if there is one."""
+    task = single_phase(
+        objective.model,
+        objective,
+        read,
+        length,
+        training,
+        processes,
+        workers,
+        draw=draw,
+        picture_every=training.picture_every,
+    )
+    if training.codebook_floor is not None:
+        usage, after = training.codebook_floor.usage, training.codebook_floor.after
+        task = replace(task, floors=(Floor(scalar="train/codebook_usage", minimum=usage, after=after),))
+    if losses.adversarial is not None:
+        phase = discriminator_phase(objective, losses.adversarial, training.steps)
+        task = replace(task, phases=[*task.phases, phase])
+    return task
+
+
+def discriminator_phase(tokenizer: TokenizerObjective, settings: params.Adversarial, steps: int) -> Phase:
+    """Return the second phase of a GAN; its schedule starts with it and ends with training, at `steps`."""
+    assert tokenizer.adversarial is not None
+    objective = DiscriminatorObjective(
+        tokenizer.adversarial.discriminator,
+        DiscriminatorLoss(settings.lecam.weight, settings.lecam.decay),
+        tokenizer.reconstructions,
+    )
+    return Phase(
+        name="discriminator",
+        module=objective,
+        optimizer=build_optimizer(objective, settings.optimizer, NO_DECAY[Discriminator]),
+        rate=learning_rate(settings.optimizer, settings.schedule, steps - settings.start),
+        start=settings.start,
+    )
+
+
+def learning_rate(optimizer: params.AdamW, schedule: params.Schedule, steps: int) -> LearningRate:
     return LearningRate(
-        kind=training.schedule.kind,
-        base=training.optimizer.learning_rate,
-        end=training.schedule.end,
-        warmup=training.schedule.warmup,
-        steps=training.steps,
+        kind=schedule.kind,
+        base=optimizer.learning_rate,
+        end=schedule.end,
+        warmup=schedule.warmup,
+        steps=steps,
     )
 
 

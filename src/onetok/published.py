@@ -1,0 +1,109 @@
+"""Published models: from a released configuration to ours, by system, as `pretrained.KEY_MAPS` names them.
+
+A released configuration leaves much to the released code; what it leaves is written down here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from onetok.errors import OnetokError
+from onetok.models.quantizers import GaussianConfig, QuantizerConfig, VectorQuantizerConfig
+from onetok.models.tatitok import TATiTok, TATiTokConfig
+from onetok.models.titok import SIZES, TiTok, TiTokConfig, TiTokInit
+from onetok.models.titok_two_stage import TiTokTwoStage, TwoStageConfig
+from onetok.models.vqgan import MASKGIT_VQGAN, VQGAN, VQGANConfig
+
+PUBLISHED_INIT = TiTokInit(linear_std=0.02, positions="normal", position_scale=1.0, query_key_gain=1.0)
+CLIP_STATES, CLIP_WIDTH = 77, 768  # ViT-L/14-336
+
+
+class System(NamedTuple):
+    model: type[nn.Module]
+    config: Callable[[Mapping[str, Any]], Any]  # released configuration → ours
+
+
+def config_from_published(system: str, config: Mapping[str, Any]) -> Any:
+    """Return the config of ours that a released configuration stands for."""
+    return _system(system).config(config)
+
+
+def model_from_published(system: str, config: Mapping[str, Any]) -> nn.Module:
+    """Return the model of a released configuration, its weights still to be loaded."""
+    return _system(system).model(config_from_published(system, config))
+
+
+def _system(name: str) -> System:
+    if name not in SYSTEMS:
+        raise OnetokError(f"no published system {name!r}, known: {', '.join(sorted(SYSTEMS))}")
+    return SYSTEMS[name]
+
+
+# ---------------------------------------------------------------------------------------------- tokenizers
+
+
+def _quantizer(released: Mapping[str, Any]) -> QuantizerConfig:
+    if released.get("quantize_mode", "vq") == "vae":
+        return GaussianConfig(channels=released["token_size"])
+    return VectorQuantizerConfig(
+        codebook_size=released["codebook_size"],
+        channels=released["token_size"],
+        normalize=released["use_l2_norm"],
+        commitment=released["commitment_cost"],
+        clustering=released.get("clustering_vq", False),
+    )
+
+
+def _shared(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of TiTokConfig."""
+    released = config["model"]["vq_model"]
+    return {
+        "image_size": config["dataset"]["preprocessing"]["crop_size"],
+        "encoder": SIZES[released["vit_enc_model_size"]],
+        "decoder": SIZES[released["vit_dec_model_size"]],
+        "encoder_patch": released["vit_enc_patch_size"],
+        "decoder_patch": released["vit_dec_patch_size"],
+        "tokens": released["num_latent_tokens"],
+        "quantizer": _quantizer(released),
+        "init": PUBLISHED_INIT,
+    }
+
+
+def _titok(config: Mapping[str, Any]) -> TiTokConfig:
+    return TiTokConfig(**_shared(config))
+
+
+def _titok_two_stage(config: Mapping[str, Any]) -> TwoStageConfig:
+    shared = _shared(config)
+    return TwoStageConfig(
+        **shared,
+        stage=2 if config["model"]["vq_model"]["finetune_decoder"] else 1,
+        memory="reinterpreted",
+        proxy=replace(MASKGIT_VQGAN, image_size=shared["image_size"]),
+    )
+
+
+def _tatitok(config: Mapping[str, Any]) -> TATiTokConfig:
+    return TATiTokConfig(
+        **_shared(config), text_states=CLIP_STATES, text_width=CLIP_WIDTH, decoder_linear="torch"
+    )
+
+
+def _maskgit_vqgan(config: Mapping[str, Any]) -> VQGANConfig:
+    if config:
+        raise OnetokError(f"maskgit_vqgan is published without a configuration, found {', '.join(config)}")
+    return MASKGIT_VQGAN
+
+
+SYSTEMS = {
+    "maskgit_vqgan": System(VQGAN, _maskgit_vqgan),
+    "titok_vq_two_stage": System(TiTokTwoStage, _titok_two_stage),
+    "titok_vq_single_stage": System(TiTok, _titok),
+    "titok_kl": System(TiTok, _titok),
+    "tatitok_vq": System(TATiTok, _tatitok),
+    "tatitok_kl": System(TATiTok, _tatitok),
+}
