@@ -5,6 +5,7 @@ The only module that reaches the network.
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 from huggingface_hub import hf_hub_download
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -47,11 +49,18 @@ def fetch(weights: WeightsFile) -> Path:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from safetensors, or from a pickle that may hold nothing but tensors."""
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
+    """Read a state dict from safetensors, or from a pickle that may hold nothing but tensors.
+
+    Raises OnetokError for any other file. No code in a pickle is ever run.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise OnetokError(f"{path}: not a file of tensors and nothing else: {reason}") from None
 
 
 class KeyMap(NamedTuple):
