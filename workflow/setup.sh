@@ -9,7 +9,7 @@ digest=$(cat requirements.lock pyproject.toml workflow/setup.sh | sha256sum | cu
 
 fail() { echo "setup: $*" >&2; exit 1; }
 command -v "$python" >/dev/null || fail "$python not found; install Python 3.11 (apt-get install python3.11 python3.11-venv) or name one: make PYTHON=/path/to/python3.11"
-"$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || fail "$python is $("$python" --version), expected Python 3.11; name another: make PYTHON=/path/to/python3.11"
+"$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || fail "$python is not a working Python 3.11; name another: make PYTHON=/path/to/python3.11"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || fail "$python cannot make virtual environments; apt-get install python3.11-venv"
 free=$(df -Pk . | awk 'NR==2 {print int($4 / 1048576)}')
 [ "$free" -ge 8 ] || fail "$free GiB free on this disk, expected at least 8 (the environment takes 6)"
