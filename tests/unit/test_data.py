@@ -7,8 +7,8 @@ import torch
 import webdataset
 from PIL import Image
 
-from onetok.data.batches import AugmentedImages, batches, sample_indices
-from onetok.data.images import augment, encode_png, five_crops, image_batches, prepare, to_float, to_uint8
+from onetok.data.batches import AugmentedImages, batches, image_batches, sample_indices
+from onetok.data.images import augment, encode_png, five_crops, prepare, to_float, to_uint8
 from onetok.data.shards import Shards, write_shards
 from onetok.data.sources import Sample, read_splits
 from onetok.data.tokens import TokenCache, id_dtype
@@ -187,9 +187,10 @@ def test_batches_do_not_depend_on_start_workers_or_processes(tmp_path, workers):
         assert torch.equal(batch.inputs, joined)
 
 
-def test_image_batches_keep_order_and_the_last_partial_batch(tmp_path):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_image_batches_keep_order_and_the_last_partial_batch(tmp_path, workers):
     write_shards(samples(), tmp_path, samples_per_shard=3)
-    parts = list(image_batches(Shards(tmp_path), PLAIN, 3))
+    parts = list(image_batches(Shards(tmp_path), PLAIN, 3, workers))
     assert [len(p) for p in parts] == [3, 3, 1]
 
 

@@ -103,6 +103,12 @@ def test_a_slurm_profile_overrides_the_device(repository, snakemake):
     assert "python -m onetok.stages.train_tokenizer" in plain.stdout and "--device cpu" in plain.stdout
 
 
+def test_a_misspelt_machine_value_is_an_error(smallest, snakemake):
+    run = snakemake(smallest, "-n", "--config", "devise=cuda")
+    assert run.returncode != 0
+    assert "onetok: profile: config holds unknown ['devise'] and lacks []" in run.stdout
+
+
 def test_every_stage_has_a_plan(repository):
     study = load_study(repository / "studies/miniature")
     assert plan(study, "references", "class_conditional/digits").stage == "measure_reference"

@@ -12,6 +12,13 @@ except OnetokError as error:
     sys.exit(f"onetok: {error}")
 
 
+# What the machine gives a job: profiles/default/machine.yaml, or `config:` of another profile.
+MACHINE = {"device", "threads", "workers", "launch", "tracker"}
+if config.keys() != MACHINE:
+    unknown, absent = sorted(config.keys() - MACHINE), sorted(MACHINE - config.keys())
+    sys.exit(f"onetok: profile: config holds unknown {unknown} and lacks {absent}, expected {sorted(MACHINE)}")
+
+
 wildcard_constraints:
     family=r"[a-z0-9_]+",
     variant=r"[a-z0-9][a-z0-9-]*",
@@ -42,17 +49,30 @@ def job_of(kind, wildcards):
 
 
 # Stages that several processes share, under the launch prefix of the machine; the others run once.
-DISTRIBUTED = {"train_encoder", "train_tokenizer", "cache_tokens", "train_generator", "sample_images"}
+DISTRIBUTED = {
+    "train_encoder",
+    "train_tokenizer",
+    "cache_tokens",
+    "train_generator",
+    "sample_images",
+}
 
 
 def stage(name):
-    """Return the shell command of a stage: output to the terminal and to the log, whose end a failure repeats."""
+    """Return the shell command of a stage: output to the terminal and to the log, whose end a failure repeats.
+
+    The machine's values are written into the command, not into params: they are no reason to run a job again. And the
+    threads are the profile's, not Snakemake's {threads}, which it lowers to the machine's cores without a word.
+    """
     launch = config["launch"] if name in DISTRIBUTED else "python -m"
-    return (
-        launch + " onetok.stages." + name + " {wildcards.family}/{wildcards.variant}"
-        # Not {threads}: Snakemake would lower it to the machine's cores without a word, and with it change low bits.
-        " --device {config[device]} --threads {config[threads]} --workers {config[workers]}"
-        " --tracker {config[tracker]} 2>&1 | tee {log:q}"
-        " || {{ echo; echo '--- {rule} {wildcards.family}/{wildcards.variant} failed; the end of its log:';"
-        ' tail -n 15 {log:q}; echo "--- all of it: $PWD/"{log:q}; exit 1; }} >&2'
-    )
+    return f"""
+        {launch} onetok.stages.{name} {{wildcards.family}}/{{wildcards.variant}} \\
+            --device {config["device"]} --threads {config["threads"]} \\
+            --workers {config["workers"]} --tracker {config["tracker"]} \\
+            2>&1 | tee {{log:q}} || {{{{
+                echo; echo "--- {name} {{wildcards.family}}/{{wildcards.variant}} failed; the end of its log:"
+                tail -n 15 {{log:q}}
+                echo "--- all of it: $PWD/"{{log:q}}
+                exit 1
+            }}}} >&2
+        """

@@ -5,9 +5,10 @@ Legend: B samples of the global batch · b samples of this process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from onetok.data.images import augment
+from onetok.data.images import augment, prepare
 from onetok.data.shards import Shards
-from onetok.params import TrainingImages
+from onetok.params import Images, TrainingImages
 
 
 class Batch(NamedTuple):
@@ -48,14 +49,45 @@ def _epoch_order(seed: int, epoch: int, length: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(length)
 
 
-class _Steps(Dataset[Batch]):
-    """Item = step: this process's share of the global batch."""
+Item = TypeVar("Item")
 
-    def __init__(self, read: ReadBatch, length: int, seed: int, batch: int, rank: int, world: int) -> None:
-        self.read, self.length, self.seed, self.batch = read, length, seed, batch
-        self.share = slice(rank * batch // world, (rank + 1) * batch // world)
 
-    def __getitem__(self, step: int) -> Batch:
+class _Function(Dataset[Item]):
+    """A function of a number as a dataset, so that worker processes can evaluate it ahead."""
+
+    def __init__(self, function: Callable[[int], Item]) -> None:
+        self.function = function
+
+    def __getitem__(self, number: int) -> Item:
+        return self.function(number)
+
+
+def read_ahead(function: Callable[[int], Item], numbers: Sequence[int], workers: int) -> Iterator[Item]:
+    """Yield function(n) for each number, in order, evaluated by `workers` processes (0: by this one).
+
+    The function must be picklable and depend on nothing but its number; then workers change no byte.
+    """
+    yield from DataLoader(
+        _Function(function),
+        batch_size=None,
+        sampler=numbers,
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
+        prefetch_factor=4 if workers else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Share:
+    """Step → this process's share of the global batch."""
+
+    read: ReadBatch
+    length: int
+    seed: int
+    batch: int
+    share: slice
+
+    def __call__(self, step: int) -> Batch:
         positions, indices = sample_indices(self.seed, step, self.batch, self.length)
         return self.read(positions[self.share], indices[self.share])
 
@@ -73,16 +105,26 @@ def batches(
     workers: int,
 ) -> Iterator[Batch]:
     """Yield this process's share of the global batches of steps start .. stop-1, read by `workers` processes."""
-    steps = _Steps(read, length, seed, batch, rank, world)
-    loader = DataLoader(
-        steps,
-        batch_size=None,
-        sampler=range(start, stop),
-        num_workers=workers,
-        multiprocessing_context="spawn" if workers else None,
-        prefetch_factor=4 if workers else None,
-    )
-    yield from loader
+    share = slice(rank * batch // world, (rank + 1) * batch // world)
+    yield from read_ahead(_Share(read, length, seed, batch, share), range(start, stop), workers)
+
+
+@dataclass(frozen=True)
+class _CentreCrops:
+    """Number of a batch → its centre crops."""
+
+    shards: Shards
+    images: Images
+    batch: int
+
+    def __call__(self, number: int) -> Tensor:
+        rows = range(number * self.batch, min((number + 1) * self.batch, len(self.shards)))
+        return torch.from_numpy(np.stack([prepare(self.shards.image(i), self.images) for i in rows]))
+
+
+def image_batches(shards: Shards, images: Images, batch: int, workers: int) -> Iterator[Tensor]:
+    """Yield the centre crops of a whole split in order: (≤ batch, 3, S, S) uint8."""
+    return read_ahead(_CentreCrops(shards, images, batch), range(-(-len(shards) // batch)), workers)
 
 
 class AugmentedImages:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from onetok.data.shards import Shards
 from onetok.data.sources import RESAMPLING
 from onetok.params import Images, TrainingImages
 
@@ -35,13 +33,6 @@ def resize(image: Image.Image, images: Images) -> Image.Image:
 def prepare(content: bytes, images: Images) -> Pixels:
     """Return the centre crop of an image file: (3, S, S) uint8."""
     return _crop(resize(decode(content), images), images.size, 0.5, 0.5)
-
-
-def image_batches(shards: Shards, images: Images, batch: int) -> Iterator[Tensor]:
-    """Yield the centre crops of a whole split in order: (≤ batch, 3, S, S) uint8."""
-    for start in range(0, len(shards), batch):
-        stop = min(start + batch, len(shards))
-        yield torch.from_numpy(np.stack([prepare(shards.image(i), images) for i in range(start, stop)]))
 
 
 def five_crops(content: bytes, images: Images) -> list[Pixels]:

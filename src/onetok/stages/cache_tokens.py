@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
+from torch import Tensor
 
 from onetok.data.images import five_crops, prepare, to_float
 from onetok.data.shards import Shards
@@ -25,21 +27,33 @@ def views(content: bytes, entry: Tokens) -> NDArray[np.uint8]:
     return np.stack(mirrored)
 
 
+@dataclass(frozen=True)
+class Views:
+    """Number of a part → the views of its images: (b, V, 3, S, S) uint8."""
+
+    shards: Shards
+    entry: Tokens
+
+    def __call__(self, part: int) -> Tensor:
+        batch = self.entry.batch
+        rows = range(part * batch, min((part + 1) * batch, len(self.shards)))
+        return torch.from_numpy(np.stack([views(self.shards.image(i), self.entry) for i in rows]))
+
+
 def cache_tokens(context: Context) -> None:
     entry = context.study.tokens[context.job.name]
     shards = Shards(Path("results/datasets") / entry.dataset / "shards" / entry.split)
     tokenizer = load_model(Path("results/tokenizers") / entry.tokenizer, context.device)
 
     @torch.inference_mode()
-    def encode(part: int) -> Arrays:
-        rows = range(part * entry.batch, min((part + 1) * entry.batch, len(shards)))
-        pixels = np.stack([views(shards.image(i), entry) for i in rows])  # (b, V, 3, S, S)
-        images = to_float(torch.from_numpy(pixels).flatten(0, 1).to(context.device))
+    def encode(part: int, pixels: Tensor) -> Arrays:
+        images = to_float(pixels.flatten(0, 1).to(context.device))  # (b·V, 3, S, S)
         ids = tokenizer.encode(images).ids.cpu().numpy()  # (b·V, N)
         return {"ids": ids.reshape(*pixels.shape[:2], -1).astype(id_dtype(tokenizer.codebook_size))}
 
     parts = -(-len(shards) // entry.batch)
-    encoded = work_in_parts(context, parts, encode, f"cache_tokens {context.job.name}", "batches")
+    label = f"cache_tokens {context.job.name}"
+    encoded = work_in_parts(context, parts, Views(shards, entry), encode, label, "batches")
     if encoded is None:
         return
     start, cache = 0, None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors.numpy import save_file
 
-from onetok.data.images import image_batches
+from onetok.data.batches import image_batches
 from onetok.data.shards import Shards
 from onetok.metrics.features import extract_features
 from onetok.progress import track
@@ -17,7 +17,7 @@ from onetok.stages.scoring import load_extractors
 def measure_reference(context: Context) -> None:
     entry = context.study.benchmarks[context.job.name]
     shards = Shards(Path("results/datasets") / entry.dataset / "shards" / entry.split)
-    images = image_batches(shards, entry.images, entry.batch)
+    images = image_batches(shards, entry.images, entry.batch, context.workers)
     tracked = track(
         images, f"measure_reference {context.job.name}", "batches", -(-len(shards) // entry.batch)
     )

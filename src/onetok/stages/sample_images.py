@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,17 @@ SHEET_COLUMNS = 12  # images of each class on the contact sheet, and classes, at
 SAMPLES_PER_SHARD = 10_000
 
 
+@dataclass(frozen=True)
+class MicroBatches:
+    """Number of a part → the images in it. Cut by the image's number, never by process: the size is a param."""
+
+    count: int
+    size: int
+
+    def __call__(self, part: int) -> range:
+        return range(part * self.size, min((part + 1) * self.size, self.count))
+
+
 def sample_images(context: Context) -> None:
     entry = context.study.samples[context.job.name]
     count, classes = context.job.params["images"], context.study.generators[entry.generator].classes
@@ -28,15 +40,15 @@ def sample_images(context: Context) -> None:
     sampling = build_sampling(entry.sampling)
 
     @torch.inference_mode()
-    def draw(part: int) -> Arrays:
-        # Micro-batches are cut by the image's number, never by process: their size is a param.
-        images = range(part * entry.micro_batch, min((part + 1) * entry.micro_batch, count))
+    def draw(part: int, images: range) -> Arrays:
         labels = torch.tensor([label_of(i, classes) for i in images], device=context.device)
         ids = generator.sample(labels, sampling, ImageRandom(entry.seed, images, context.device))
         return {"pixels": to_uint8(tokenizer.decode(tokenizer.tokens_from_ids(ids))).cpu().numpy()}
 
     parts = -(-count // entry.micro_batch)
-    drawn = work_in_parts(context, parts, draw, f"sample_images {context.job.name}", "micro-batches")
+    micro_batches = MicroBatches(count, entry.micro_batch)
+    label = f"sample_images {context.job.name}"
+    drawn = work_in_parts(context, parts, micro_batches, draw, label, "micro-batches")
     if drawn is None:
         return
     pixels = np.concatenate([arrays["pixels"] for arrays in drawn])

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onetok.data.images import image_batches, prepare, to_float, to_uint8
+from onetok.data.batches import image_batches
+from onetok.data.images import prepare, to_float, to_uint8
 from onetok.data.shards import Shards
 from onetok.metrics.codebook import codebook_use
 from onetok.metrics.pixels import psnr, ssim
@@ -53,7 +54,7 @@ def score_reconstruction(context: Context) -> None:
     shards = Shards(Path("results/datasets") / benchmark.dataset / "shards" / benchmark.split)
     tokenizer = load_model(Path("results/tokenizers") / name, context.device)
 
-    images = image_batches(shards, benchmark.images, benchmark.batch)
+    images = image_batches(shards, benchmark.images, benchmark.batch, context.workers)
     tracked = track(images, f"score_reconstruction {name}", "batches", -(-len(shards) // benchmark.batch))
     measured = Measured()
     labels = shards.labels if benchmark.class_accuracy else None

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from onetok.data.batches import AugmentedImages
-from onetok.data.images import image_batches
+from onetok.data.batches import AugmentedImages, image_batches
 from onetok.data.shards import Shards
 from onetok.metrics.features import class_accuracy, extract_features
 from onetok.models.lpips import LPIPS, LPIPSConfig, published_state
@@ -65,7 +64,7 @@ def train_classifier(context: Context, entry: ClassifierEncoder) -> None:
 def score(context: Context, entry: ClassifierEncoder, val: Shards) -> None:
     """Write the accuracy on the validation split."""
     model = load_model(context.folder, context.device)
-    images = image_batches(val, entry.images, entry.training.batch)
+    images = image_batches(val, entry.images, entry.training.batch, context.workers)
     logits = extract_features({"encoder": model}, images, context.device)["encoder"].logits
     accuracy = {"images": len(val), "accuracy": class_accuracy(logits, val.labels)}
     (context.folder / "accuracy.json").write_text(json.dumps(accuracy, indent=2) + "\n")
