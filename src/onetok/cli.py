@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -69,8 +70,11 @@ def make(arguments: argparse.Namespace) -> int:
 
 
 def run_snakemake(study: Path, options: list[str]) -> int:
-    command = ["snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(study), *options]
-    return subprocess.run(command, check=False).returncode
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+    # The jobs' `python` must be this one, whether or not its environment is activated.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    command += ["--directory", str(study), *options]
+    return subprocess.run(command, check=False, env={**os.environ, "PATH": path}).returncode
 
 
 def check(arguments: argparse.Namespace) -> int:

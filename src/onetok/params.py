@@ -53,7 +53,7 @@ BenchmarkName = Annotated[VariantKey, RefersTo("benchmarks")]
 class Strict(BaseModel):
     """Unknown keys, missing keys and values of another type are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 # ---------------------------------------------------------------------------------------------- datasets
@@ -79,7 +79,7 @@ class HoldOut(Strict):
 
     kind: Literal["hold-out"]
     per_class: Positive
-    seed: int
+    seed: Count
 
 
 class SplitFolders(Strict):
@@ -131,7 +131,7 @@ class Training(Strict):
     steps: Count
     batch: Positive = Field(description="global: over all processes and accumulation steps")
     accumulation: Positive
-    seed: int
+    seed: Count
     precision: Literal["float32", "bfloat16", "float16"]
     max_gradient_norm: float
     ema_decay: Fraction | None
@@ -164,6 +164,9 @@ class WeightsFile(Strict):
     url: str | None
     file: str
     sha256: Sha256
+
+
+CLASSIFIER_GROUPS = 8  # of every GroupNorm
 
 
 class ClassifierModel(Strict):
@@ -355,7 +358,7 @@ class Samples(Strict):
 
     generator: GeneratorName
     benchmark: BenchmarkName
-    seed: int
+    seed: Count
     micro_batch: Positive
     sampling: MaskedSampling
 
@@ -370,7 +373,7 @@ class Reference(Strict):
     split: Literal["train", "val"]
     images: Images
     encoder: EncoderName
-    judge: EncoderName | None
+    judge: EncoderName = Field(description="independent of the encoder; its figures are marked")
     class_accuracy: bool = Field(description="whether the encoder's classes are the dataset's")
     batch: Positive
 
@@ -383,6 +386,7 @@ class GenerationBenchmark(Reference):
     kind: Literal["generation"]
     samples: Positive
     inception_splits: Positive
+    manifold_images: Positive = Field(description="reference images of precision and recall")
     neighbours: Positive
 
 
@@ -488,7 +492,12 @@ def load_study(directory: Path = Path()) -> Study:
     problems: list[str] = []
     raw: dict[str, dict[str, Any]] = {kind: {} for kind in Study.model_fields}
     files: dict[tuple[str, str], str] = {}
-    for path in sorted(root.rglob("*.yaml")):
+    for path in sorted(p for p in root.rglob("*") if p.is_file() and p.name != "schema.json"):
+        if path.suffix != ".yaml":
+            problems.append(
+                f"{path.relative_to(directory).as_posix()}: expected only files named *.yaml in params/"
+            )
+            continue
         shown = path.relative_to(directory).as_posix()
         try:
             variants = list(_variants(path, shown))
@@ -667,9 +676,7 @@ def _check_references(study: Study, files: Mapping[tuple[str, str], str]) -> lis
     for name, figure in study.figures.items():
         if isinstance(figure, CurvesFigure):
             for run in figure.runs:
-                known = [
-                    f"{k}/{n}" for k in ("encoders", "tokenizers", "generators") for n in getattr(study, k)
-                ]
+                known = [f"{k}/{n}" for k in ("tokenizers", "generators") for n in getattr(study, k)]
                 if run not in known:
                     where = f"{_place(files, 'figures', name)}.runs"
                     problems.append(f"{where}: no run named {run!r}; {_nearest(run, known)}")
@@ -749,6 +756,26 @@ def _inconsistencies(study: Study) -> Iterator[tuple[str, str, str]]:
                 f"the benchmark's {benchmark.samples} samples cannot be spread evenly over {classes} classes"
             )
             yield "samples", name, text
+    for name, encoder in study.encoders.items():
+        if isinstance(encoder, ClassifierEncoder):
+            for channels in encoder.model.channels:
+                if channels % CLASSIFIER_GROUPS:
+                    text = (
+                        f"model.channels: {channels} is not a multiple of the {CLASSIFIER_GROUPS} norm groups"
+                    )
+                    yield "encoders", name, text
+    for name, generator in study.generators.items():
+        if generator.model.width % generator.model.heads:
+            text = f"model.width {generator.model.width} is not a multiple of heads {generator.model.heads}"
+            yield "generators", name, text
+    for kind, name, images in _all_images(study):
+        if images.shorter_edge < images.size:
+            yield kind, name, f"images.shorter_edge {images.shorter_edge} is below images.size {images.size}"
+    for name, tokenizer in study.tokenizers.items():
+        size = study.benchmarks[tokenizer.benchmark].images.size
+        if size != tokenizer.images.size:
+            text = f"images.size {tokenizer.images.size}, but its benchmark's is {size}"
+            yield "tokenizers", name, text
     for name, tokenizer in study.tokenizers.items():
         kind = study.benchmarks[tokenizer.benchmark].kind
         if kind != "reconstruction":
@@ -768,6 +795,13 @@ def _inconsistencies(study: Study) -> Iterator[tuple[str, str, str]]:
                 if column.metric not in known:
                     text = f"columns.{index}.metric: no metric named {column.metric!r}"
                     yield "tables", name, f"{text}; {_nearest(column.metric, known)}"
+
+
+def _all_images(study: Study) -> Iterator[tuple[str, str, Images]]:
+    for kind in ("encoders", "tokenizers", "tokens", "benchmarks"):
+        for name, entry in getattr(study, kind).items():
+            if hasattr(entry, "images"):
+                yield kind, name, entry.images
 
 
 def _inconsistent_losses(study: Study, tokenizer: Tokenizer) -> Iterator[str]:

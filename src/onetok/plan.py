@@ -19,7 +19,6 @@ writes. Snakemake's rules, the stages themselves and `onetok verify` all ask her
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -107,12 +106,6 @@ class Job:
     def slice(self) -> str:
         """The params and the stage's version as canonical JSON."""
         return json.dumps({"version": self.version, "params": self.params}, sort_keys=True)
-
-    @property
-    def scratch(self) -> str:
-        """Where a run that may be interrupted keeps its state: a folder for each value of the params."""
-        digest = hashlib.sha256(self.slice.encode()).hexdigest()[:16]
-        return f"results/scratch/{self.stage}/{self.name}/{digest}"
 
 
 def plan(study: Study, kind: str, name: str) -> Job:
@@ -240,7 +233,10 @@ def _samples(study: Study, name: str) -> Job:
         artefact=Artefact(kind="samples", name=name),
         # Of the benchmark only the number of images matters here.
         params={**_dump(entry, "benchmark"), "images": benchmark.samples, "tokenizer": tokenizer},
-        inputs=(Artefact(kind="generators", name=entry.generator),),
+        inputs=(
+            Artefact(kind="generators", name=entry.generator),
+            Artefact(kind="tokenizers", name=tokenizer),
+        ),
         payloads=(_weights("generators", entry.generator), _weights("tokenizers", tokenizer)),
         outputs=("shards", "contact-sheet.png"),
     )
@@ -248,7 +244,7 @@ def _samples(study: Study, name: str) -> Job:
 
 def _reference(study: Study, name: str) -> Job:
     entry = study.benchmarks[name]
-    encoders = [entry.encoder] + ([entry.judge] if entry.judge else [])
+    encoders = [entry.encoder, entry.judge]
     return Job(
         artefact=Artefact(kind="references", name=name),
         params={key: value for key, value in _dump(entry).items() if key in REFERENCE_FIELDS},
@@ -266,7 +262,7 @@ REFERENCE_FIELDS = ("dataset", "split", "images", "encoder", "judge", "batch")
 
 def _score_payloads(study: Study, benchmark: str) -> tuple[str, ...]:
     entry = study.benchmarks[benchmark]
-    encoders = [entry.encoder] + ([entry.judge] if entry.judge else [])
+    encoders = [entry.encoder, entry.judge]
     features = f"results/references/{benchmark}/features.safetensors"
     return (features, *(_weights("encoders", encoder) for encoder in encoders))
 

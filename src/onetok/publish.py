@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,11 @@ def restore(study: Path) -> None:
     evidence = study / "evidence"
     if not evidence.is_dir():
         raise OnetokError(f"{evidence}: no such folder; nothing was published for this study")
+    command = [sys.executable, "-m", "dvc", "remote", "list"]
+    if not subprocess.run(command, cwd=study, capture_output=True, text=True, check=False).stdout.strip():
+        raise OnetokError(
+            "dvc: no remote to pull from; dvc remote add --local --default NAME PLACE (docs/how-to/dvc.md)"
+        )
     _dvc("pull", "--force", str(study / "dvc.yaml"))
     shutil.copytree(evidence, study / "results", dirs_exist_ok=True)
     _verify_all(list(all_jobs(load_study(study))), study)
@@ -76,5 +82,5 @@ def _verify_all(jobs: list[Job], study: Path) -> None:
 
 
 def _dvc(*arguments: str) -> None:
-    if subprocess.run(["dvc", *arguments], check=False).returncode:
+    if subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False).returncode:
         raise OnetokError(f"dvc {' '.join(arguments)} failed; its own message is above")

@@ -56,6 +56,9 @@ def read_receipt(artefact: Artefact, study: Path) -> dict[str, Any]:
         raise OnetokError(f"{path}: no such receipt; make it first: onetok make {artefact.receipt}") from None
     except json.JSONDecodeError as error:
         raise OnetokError(f"{path}: not JSON ({error}), expected a receipt") from None
+    missing = sorted({"version", "params", "inputs", "outputs"} - content.keys())
+    if missing:
+        raise OnetokError(f"{path}: no {missing[0]!r}, expected a receipt")
     return content
 
 
@@ -66,6 +69,13 @@ def check_inputs(job: Job, study: Path) -> None:
         problems = list(_output_problems(artefact, receipt, study, digests=False))
         if problems:
             raise OnetokError(problems[0])
+
+
+def scratch_folder(job: Job, study: Path) -> Path:
+    """Return where an interrupted run of a job keeps its state: another folder for other params or other inputs."""
+    state = {"slice": job.slice, "inputs": {a.receipt: sha256(study / a.receipt) for a in job.inputs}}
+    digest = hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:16]
+    return study / "results/scratch" / job.stage / job.name / digest
 
 
 def verify(job: Job, study: Path) -> list[str]:
@@ -85,6 +95,8 @@ def verify(job: Job, study: Path) -> list[str]:
             problems.append(f"{path}: its input {artefact.receipt} is missing")
         elif recorded != sha256(file):
             problems.append(f"{path}: was made from another {artefact.receipt}")
+    listed = {Path(name).parts[0] for name in receipt["outputs"]}
+    problems += [f"{path}: lists no {output}" for output in job.outputs if output not in listed]
     problems += _output_problems(job.artefact, receipt, study, digests=True)
     return problems
 
@@ -106,7 +118,8 @@ def _differences(found: Any, expected: Any, path: str = "") -> Iterator[str]:
     """Yield one line for each leaf that differs."""
     if isinstance(found, dict) and isinstance(expected, dict):
         for key in sorted(found.keys() | expected.keys()):
-            yield from _differences(found.get(key), expected.get(key), f"{path}.{key}" if path else key)
+            below = f"{path}.{key}" if path else key
+            yield from _differences(found.get(key, "nothing"), expected.get(key, "nothing"), below)
     elif found != expected:
         yield f"{path}: made with {found!r}, params say {expected!r}"
 

@@ -117,8 +117,7 @@ def _benchmark_line(study: Study, name: str) -> str:
     images = (
         f"{benchmark.images.filter} to {benchmark.images.shorter_edge} px, centre {benchmark.images.size} px"
     )
-    judge = f", judge {benchmark.judge}" if benchmark.judge else ""
-    common = f"features by {benchmark.encoder}{judge}; {images}; images rounded to 8 bits"
+    common = f"features by {benchmark.encoder}, judge {benchmark.judge}; {images}; images rounded to 8 bits"
     if isinstance(benchmark, GenerationBenchmark):
         scope = f"{benchmark.samples} samples, classes evenly, against {benchmark.dataset} {benchmark.split}"
         details = (

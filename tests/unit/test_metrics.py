@@ -68,6 +68,7 @@ def test_every_number_of_a_suite_has_a_name():
         RNG.standard_normal((40, 6)).astype(np.float32), RNG.standard_normal((40, 3)).astype(np.float32)
     )
     labels = np.zeros(40, dtype=np.int64)
+    counts = {"splits": 2, "manifold_images": 20, "neighbours": 3}
     assert reconstruction_suite(features, features, labels).keys() <= names.RECONSTRUCTION.keys()
-    assert generation_suite(features, features, labels, 2, 3).keys() <= names.GENERATION.keys()
-    assert "accuracy" not in generation_suite(features, features, None, 2, 3)
+    assert generation_suite(features, features, labels, **counts).keys() <= names.GENERATION.keys()
+    assert "accuracy" not in generation_suite(features, features, None, **counts)

@@ -16,7 +16,9 @@ except OnetokError as error:
 MACHINE = {"device", "threads", "workers", "launch", "tracker"}
 if config.keys() != MACHINE:
     unknown, absent = sorted(config.keys() - MACHINE), sorted(MACHINE - config.keys())
-    sys.exit(f"onetok: profile: config holds unknown {unknown} and lacks {absent}, expected {sorted(MACHINE)}")
+    sys.exit(
+        f"onetok: profile: config holds unknown {unknown} and lacks {absent}, expected {sorted(MACHINE)}"
+    )
 
 
 wildcard_constraints:

@@ -16,6 +16,7 @@ rule train_encoder:
     output:
         receipt="results/encoders/{family}/{variant}/receipt.json",
         weights="results/encoders/{family}/{variant}/weights.safetensors",
+        config="results/encoders/{family}/{variant}/config.json",
     log:
         "results/logs/train_encoder/{family}/{variant}/log.txt",
     benchmark:

@@ -16,11 +16,13 @@ rule train_generator:
     output:
         receipt="results/generators/{family}/{variant}/receipt.json",
         weights="results/generators/{family}/{variant}/weights.safetensors",
+        config="results/generators/{family}/{variant}/config.json",
         scalars="results/generators/{family}/{variant}/scalars.csv",
     log:
         "results/logs/train_generator/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/train_generator/{family}/{variant}.tsv"
+    priority: 1
     conda:
         "../../environment.yml"
     threads: config["threads"]

@@ -22,6 +22,7 @@ rule sample_images:
         "results/logs/sample_images/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/sample_images/{family}/{variant}.tsv"
+    priority: 1
     conda:
         "../../environment.yml"
     threads: config["threads"]

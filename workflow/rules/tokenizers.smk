@@ -17,11 +17,14 @@ rule train_tokenizer:
     output:
         receipt="results/tokenizers/{family}/{variant}/receipt.json",
         weights="results/tokenizers/{family}/{variant}/weights.safetensors",
+        config="results/tokenizers/{family}/{variant}/config.json",
         scalars="results/tokenizers/{family}/{variant}/scalars.csv",
+        pictures=directory("results/tokenizers/{family}/{variant}/pictures"),
     log:
         "results/logs/train_tokenizer/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/train_tokenizer/{family}/{variant}.tsv"
+    priority: 1
     conda:
         "../../environment.yml"
     threads: config["threads"]

@@ -17,10 +17,13 @@ rule cache_tokens:
     output:
         receipt="results/tokens/{family}/{variant}/receipt.json",
         ids="results/tokens/{family}/{variant}/ids.npy",
+        labels="results/tokens/{family}/{variant}/labels.npy",
+        sample_keys="results/tokens/{family}/{variant}/keys.npy",
     log:
         "results/logs/cache_tokens/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/cache_tokens/{family}/{variant}.tsv"
+    priority: 1
     conda:
         "../../environment.yml"
     threads: config["threads"]

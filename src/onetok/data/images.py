@@ -18,8 +18,10 @@ Pixels = NDArray[np.uint8]
 
 
 def decode(content: bytes) -> Image.Image:
-    """Decode an image file of any mode to RGB."""
+    """Decode an image file of any mode to RGB; transparency and EXIF rotation are ignored, as the papers do."""
     with Image.open(io.BytesIO(content)) as image:
+        if image.mode.startswith("I"):  # 16-bit grey levels, which convert() would clip to white
+            return Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8)).convert("RGB")
         return image.convert("RGB")
 
 

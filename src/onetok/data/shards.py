@@ -101,6 +101,11 @@ class Shards:
         self.directory = directory
         self.index = np.load(path, mmap_mode="r")
 
+    def __reduce__(self) -> tuple[type[Shards], tuple[Path]]:
+        return Shards, (
+            self.directory,
+        )  # a reading process maps the index itself: pickling would copy it whole
+
     def __len__(self) -> int:
         return len(self.index)
 

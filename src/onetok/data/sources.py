@@ -98,7 +98,7 @@ class FolderPool:
         content = path.read_bytes()
         try:
             with Image.open(io.BytesIO(content)) as image:
-                image.verify()
+                image.load()  # all of it: verify() lets a truncated file pass
         except (UnidentifiedImageError, OSError, SyntaxError) as error:
             raise OnetokError(f"{path}: not a readable image ({error})") from None
         beside = path.with_suffix(".txt")

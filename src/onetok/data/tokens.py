@@ -30,10 +30,16 @@ class TokenCache:
         path = directory / "ids.npy"
         if not path.exists():
             raise OnetokError(f"{path}: no such file, expected a token cache")
+        self.directory = directory
         self.ids = np.load(path, mmap_mode="r")
         self.labels = np.load(directory / "labels.npy", mmap_mode="r")
         if len(self.labels) != len(self.ids):
             raise OnetokError(f"{directory}: {len(self.ids)} images but {len(self.labels)} labels")
+
+    def __reduce__(self) -> tuple[type[TokenCache], tuple[Path]]:
+        return TokenCache, (
+            self.directory,
+        )  # a reading process maps the files itself: pickling would copy them whole
 
     def __len__(self) -> int:
         return int(self.ids.shape[0] * self.ids.shape[1])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onetok.errors import OnetokError
 
 Floats = NDArray[np.float64]
+BLOCK = 16384  # images whose features are in float64 at a time
 
 
 class GaussianStatistics(NamedTuple):
@@ -27,10 +28,12 @@ def gaussian_statistics(features: NDArray[np.floating]) -> GaussianStatistics:
     """
     if len(features) < 2:
         raise OnetokError(f"Fréchet distance: found {len(features)} images, expected at least 2")
-    features = features.astype(np.float64)
-    mean = features.mean(axis=0)
-    centred = features - mean
-    return GaussianStatistics(mean, centred.T @ centred / (len(features) - 1))
+    mean = features.mean(axis=0, dtype=np.float64)
+    scatter = np.zeros((features.shape[1], features.shape[1]))
+    for start in range(0, len(features), BLOCK):  # never a float64 copy of all features
+        centred = features[start : start + BLOCK].astype(np.float64) - mean
+        scatter += centred.T @ centred
+    return GaussianStatistics(mean, scatter / (len(features) - 1))
 
 
 def frechet_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:

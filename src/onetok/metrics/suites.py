@@ -38,16 +38,25 @@ def reconstruction_suite(reference: Features, rebuilt: Features, labels: Labels 
 
 
 def generation_suite(
-    reference: Features, samples: Features, labels: Labels | None, splits: int, neighbours: int
+    reference: Features,
+    samples: Features,
+    labels: Labels | None,
+    *,
+    splits: int,
+    manifold_images: int,
+    neighbours: int,
 ) -> dict[str, float]:
     """Compare samples, made for `labels`, with reference images in any order.
+
+    Precision and recall take `manifold_images` of the reference, spread evenly over it: their cost grows with the
+    square.
 
     `labels` are None where the extractor has other classes than the images.
     """
     score = inception_score(samples.logits, splits)
-    manifold = precision_recall(
-        torch.from_numpy(reference.features), torch.from_numpy(samples.features), neighbours
-    )
+    chosen = np.linspace(0, len(reference.features) - 1, manifold_images).round().astype(np.int64)
+    real = torch.from_numpy(reference.features[chosen])
+    manifold = precision_recall(real, torch.from_numpy(samples.features), neighbours)
     scores = {
         "fid": _distance(reference, samples),
         "inception_score": score.mean,

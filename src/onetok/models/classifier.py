@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from onetok.params import CLASSIFIER_GROUPS
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassifierConfig:
@@ -34,10 +36,10 @@ class Classifier(nn.Module):
         self.stages = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(before, after, 3, stride=2, padding=1),
-                nn.GroupNorm(8, after),
+                nn.GroupNorm(CLASSIFIER_GROUPS, after),
                 nn.GELU(),
                 nn.Conv2d(after, after, 3, padding=1),
-                nn.GroupNorm(8, after),
+                nn.GroupNorm(CLASSIFIER_GROUPS, after),
                 nn.GELU(),
             )
             for before, after in itertools.pairwise(widths)

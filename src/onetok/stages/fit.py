@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,8 +38,10 @@ def fit(context: Context, build_task: Callable[[], tuple[Task, nn.Module]], trai
         sheet = grid(drawn.numpy(), columns=len(drawn) // 2)
         sheet.save(pictures / f"step-{step:09d}.png")
         if context.tracker == "tensorboard":
-            tracker = accelerator.get_tracker("tensorboard", unwrap=True)
-            tracker.add_image("pictures", np.asarray(sheet), step, dataformats="HWC")
+            tracker = accelerator.get_tracker("tensorboard")
+            tracker.log_images({"pictures": np.asarray(sheet)[None]}, step=step, dataformats="NHWC")
+        elif context.tracker == "wandb":
+            accelerator.get_tracker("wandb").log_images({"pictures": [sheet]}, step=step)
 
     label = f"{context.job.stage} {context.job.name}"
     exported, history = train(task, training, accelerator, context.scratch, label, show)
@@ -47,7 +50,8 @@ def fit(context: Context, build_task: Callable[[], tuple[Task, nn.Module]], trai
         save_model(exported, context.folder)
         write_scalars(history, context.folder / "scalars.csv")
         if pictures.exists():
-            pictures.rename(context.folder / "pictures")
+            # Copied, not moved: a run that stops before the receipt must find them again.
+            shutil.copytree(pictures, context.folder / "pictures", dirs_exist_ok=True)
 
 
 def _accelerator(context: Context, training: Training) -> Accelerator:

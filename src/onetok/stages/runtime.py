@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 from onetok.errors import OnetokError
 from onetok.params import Study, load_study
 from onetok.plan import STAGE_OF_KIND, Job, plan
-from onetok.receipts import check_inputs, write_receipt
+from onetok.receipts import check_inputs, scratch_folder, write_receipt
 
 KIND_OF_STAGE = {stage: kind for kind, stage in STAGE_OF_KIND.items()}
 
@@ -45,10 +45,10 @@ class Context:
         """Where the artefact goes."""
         return Path(self.job.artefact.folder)
 
-    @property
+    @cached_property
     def scratch(self) -> Path:
         """State of an interrupted run; kept until the receipt is written."""
-        return Path(self.job.scratch)
+        return scratch_folder(self.job, Path())
 
     @property
     def logs(self) -> Path:
@@ -97,8 +97,8 @@ def _run(stage: str, work: Callable[[Context], None], arguments: argparse.Namesp
     work(context)
     context.processes.wait_for_everyone()
     if context.processes.is_main_process:
-        receipt = write_receipt(job, Path())
         _record(context, started)
+        receipt = write_receipt(job, Path())
         shutil.rmtree(context.scratch, ignore_errors=True)
         print(f"{stage} {job.name}: {receipt} ({time.time() - started:.0f} s)", file=sys.stderr, flush=True)
 
@@ -157,5 +157,9 @@ def _record(context: Context, started: float) -> None:
 
 
 def _git_commit() -> str | None:
-    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    """Return the commit of this package's repository; None where there is no git or no repository."""
+    if shutil.which("git") is None:
+        return None
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.strip() or None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,13 @@ def score_samples(context: Context) -> None:
         benchmark_name,
         benchmark,
         track(read(shards, benchmark.batch, distinct), f"score_samples {name}", "batches", total),
-        lambda a, b: generation_suite(a, b, labels, benchmark.inception_splits, benchmark.neighbours),
+        partial(
+            generation_suite,
+            labels=labels,
+            splits=benchmark.inception_splits,
+            manifold_images=benchmark.manifold_images,
+            neighbours=benchmark.neighbours,
+        ),
     )
     scores |= {"images": len(shards), "distinct": len(distinct)}
     write_scores(context.folder, scores)

@@ -20,10 +20,9 @@ SUFFIXES = {"encoder": "", "judge": "_judge"}
 
 
 def load_extractors(benchmark: Reference, device: torch.device) -> dict[str, FeatureExtractor]:
-    """Return the benchmark's encoder and, where it has one, its judge."""
+    """Return the benchmark's encoder and its judge."""
     names = {"encoder": benchmark.encoder, "judge": benchmark.judge}
-    folder = Path("results/encoders")
-    return {role: load_model(folder / name, device) for role, name in names.items() if name is not None}
+    return {role: load_model(Path("results/encoders") / name, device) for role, name in names.items()}
 
 
 def score_features(

@@ -11,7 +11,7 @@ from onetok.data.batches import AugmentedImages, image_batches
 from onetok.data.shards import Shards
 from onetok.metrics.features import class_accuracy, extract_features
 from onetok.models.lpips import LPIPS, LPIPSConfig, published_state
-from onetok.params import ClassifierEncoder, LPIPSEncoder
+from onetok.params import ClassifierEncoder, ConvNeXtEncoder, InceptionEncoder, LPIPSEncoder
 from onetok.pretrained import fetch, load_strictly, read_tensors
 from onetok.registry import build_classifier, build_published_encoder, load_model, save_model
 from onetok.stages.fit import fit
@@ -24,14 +24,17 @@ def train_encoder(context: Context) -> None:
     entry = context.study.encoders[context.job.name]
     if isinstance(entry, ClassifierEncoder):
         train_classifier(context, entry)
-        return
+    elif context.processes.is_main_process:
+        save_model(fetch_published(entry), context.folder)
+
+
+def fetch_published(entry: InceptionEncoder | ConvNeXtEncoder | LPIPSEncoder) -> nn.Module:
     if isinstance(entry, LPIPSEncoder):
-        save_model(fetch_lpips(entry), context.folder)
-        return
+        return fetch_lpips(entry)
     model = build_published_encoder(entry)
     path = fetch(entry.weights)
     load_strictly(model.network, read_tensors(path), str(path))
-    save_model(model, context.folder)
+    return model
 
 
 def fetch_lpips(entry: LPIPSEncoder) -> LPIPS:

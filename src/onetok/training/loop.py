@@ -97,6 +97,10 @@ def train(
     `show` receives (step, scalars, pictures) for trackers. Raises OnetokError where a scalar is not finite or
     falls below the task's floor for it.
     """
+    parts = accelerator.num_processes * training.accumulation
+    if training.batch % parts:
+        text = f"{accelerator.num_processes} processes x accumulation {training.accumulation}"
+        raise OnetokError(f"{label}: training.batch {training.batch} cannot be shared evenly by {text}")
     ema = ExponentialMovingAverage(task.model, training.ema_decay) if training.ema_decay is not None else None
     prepared = [accelerator.prepare(phase.module, phase.optimizer) for phase in task.phases]
     history = History()
@@ -123,7 +127,7 @@ def train(
             note = f"loss {row[f'{task.phases[0].name}/total']:.4f}"
             show(done, row, None)
         if task.draw and task.picture_every and (done % task.picture_every == 0 or done == training.steps):
-            show(done, {}, task.draw(ema.average if ema else task.model))
+            show(done, {}, _draw(task, ema))
         if done % training.checkpoint_every == 0 and accelerator.is_main_process:
             save_checkpoint(scratch, done, _state(task, prepared, ema, history, accelerator))
         progress.advance(note=note)
@@ -160,6 +164,17 @@ def _update(
     if not optimizer.step_was_skipped:  # float16 skips a step that overflows, and its norm is not finite
         values[f"{phase.name}/gradient_norm"] = torch.as_tensor(norm)
     return values
+
+
+def _draw(task: Task, ema: ExponentialMovingAverage | None) -> Tensor:
+    """Draw pictures without a trace: in training mode a look at the model would move its codebook."""
+    assert task.draw is not None
+    if ema is not None:
+        return task.draw(ema.average)
+    task.model.eval()
+    pictures = task.draw(task.model)
+    task.model.train()
+    return pictures
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:
