@@ -96,6 +96,30 @@ MISTAKES = [
         [r"params/encoders/classifiers.yaml: not valid YAML: key 'batch' appears twice"],
     ),
     (
+        "generators/maskgit.yaml",
+        "heads: 2",
+        "heads: 5",
+        [r"generators.maskgit.tiny: model.width 32 is not a multiple of heads 5"],
+    ),
+    (
+        "encoders/classifiers.yaml",
+        "channels: [8, 8, 16]",
+        "channels: [8, 12, 16]",
+        [r"encoders.classifiers.digits: model.channels: 12 is not a multiple of the 8 norm groups"],
+    ),
+    (
+        "benchmarks/reconstruction.yaml",
+        "shorter_edge: 32",
+        "shorter_edge: 16",
+        [r"benchmarks.reconstruction.digits: images.shorter_edge 16 is below images.size 32"],
+    ),
+    (
+        "encoders/classifiers.yaml",
+        "learning_rate: 2.0e-3",
+        "learning_rate: .nan",
+        [r"encoders.classifiers.digits.training.optimizer.learning_rate: found nan .*finite"],
+    ),
+    (
         "tokenizers/titok.yaml",
         "encoder_patch: 8",
         "encoder_patch: 7",
@@ -123,6 +147,12 @@ def test_all_mistakes_are_reported_at_once(smallest):
     with pytest.raises(OnetokError) as caught:
         load_study(smallest)
     assert "tokns" in str(caught.value) and "maskgit-vitt" in str(caught.value)
+
+
+def test_a_file_of_another_suffix_is_not_passed_over(smallest):
+    (smallest / "params/tokenizers/extra.yml").write_text("tokenizers: {}")
+    with pytest.raises(OnetokError, match=r"params/tokenizers/extra.yml: expected only files named \*.yaml"):
+        load_study(smallest)
 
 
 def test_scientific_notation_is_a_number(smallest):

@@ -5,7 +5,7 @@ import pytest
 from onetok.errors import OnetokError
 from onetok.params import load_study
 from onetok.plan import plan
-from onetok.receipts import check_inputs, read_receipt, verify, write_receipt
+from onetok.receipts import check_inputs, read_receipt, scratch_folder, verify, write_receipt
 
 
 @pytest.fixture
@@ -66,6 +66,26 @@ def test_verify_names_every_way_in_which_an_artefact_can_be_wrong(written):
         "its input results/datasets/labelled/digits/receipt.json is missing" in x
         for x in verify(encoder, study)
     )
+
+
+def test_an_interrupted_run_is_not_continued_on_other_inputs(written):
+    study, dataset, encoder = written
+    before = scratch_folder(encoder, study)
+    assert scratch_folder(encoder, study) == before
+    (study / dataset.artefact.folder / "shards/file").write_text("other")
+    write_receipt(dataset, study)
+    assert scratch_folder(encoder, study) != before
+
+
+def test_a_receipt_that_lists_too_little_is_found(written):
+    study, _, encoder = written
+    path = study / encoder.artefact.receipt
+    receipt = json.loads(path.read_text())
+    del receipt["outputs"]["config.json"]
+    path.write_text(json.dumps(receipt))
+    assert any("lists no config.json" in line for line in verify(encoder, study))
+    path.write_text("{}")
+    assert "no 'inputs', expected a receipt" in verify(encoder, study)[0]
 
 
 def test_a_stage_does_not_start_on_what_is_missing(written):

@@ -85,6 +85,57 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, stop):
     assert history.rows == resumed_history.rows
 
 
+def test_a_batch_that_cannot_be_shared_evenly_is_an_error(tmp_path):
+    with pytest.raises(OnetokError, match="batch 8 cannot be shared evenly by 1 processes x accumulation 3"):
+        run(tmp_path, settings(accumulation=3))
+
+
+def test_looking_at_a_model_does_not_change_its_training(tmp_path):
+    """Without EMA, pictures are drawn from the model that is trained, codebook and all."""
+    from torch import Tensor
+
+    from onetok.losses.reconstruction import ReconstructionLoss
+    from onetok.models.layers import TransformerSize
+    from onetok.models.titok import TiTokConfig, TiTokInit
+    from onetok.training.tasks import TokenizerObjective, draw_reconstructions
+
+    pixels = torch.randint(
+        0, 256, (8, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
+    size = TransformerSize(width=16, layers=1, heads=2)
+    quantizer = VectorQuantizerConfig(
+        codebook_size=64, channels=4, normalize=True, commitment=0.25, clustering=True
+    )
+    init = TiTokInit(linear_std=None, positions="normal", position_scale=4.0, query_key_gain=1.0)
+    config = TiTokConfig(
+        image_size=16,
+        encoder=size,
+        decoder=size,
+        encoder_patch=8,
+        decoder_patch=8,
+        tokens=4,
+        quantizer=quantizer,
+        init=init,
+    )
+    training = settings(ema_decay=None)
+    found = []
+    for name, draw in (("blind", None), ("looking", lambda model: draw_reconstructions(model, pixels))):
+        torch.manual_seed(0)
+        model = TiTok(config)
+        loss = ReconstructionLoss(l1=0.0, l2=1.0, quantizer=1.0, perceptual=[])
+        objective = TokenizerObjective(model, loss, None)
+        accelerator = Accelerator(cpu=True)
+
+        def read(positions, indices):
+            return Batch(pixels[indices], torch.zeros(len(indices), dtype=torch.int64))
+
+        task = single_phase(model, objective, read, 8, training, accelerator.state, 0, draw, 1)
+        train(task, training, accelerator, tmp_path / name, "test", lambda *_: None)
+        found.append(model.state_dict())
+    assert isinstance(found[0]["quantizer.codebook.weight"], Tensor)
+    assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
+
+
 def test_training_reduces_the_loss(tmp_path):
     _, history = run(tmp_path, settings(steps=100, log_every=10, checkpoint_every=100))
     assert history.rows[-1]["train/total"] < 0.93 * history.rows[0]["train/total"]
