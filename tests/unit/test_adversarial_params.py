@@ -44,7 +44,7 @@ def test_an_adversarial_section_is_read(tmp_path):
     [
         (", groups: 8", "", r"titok.vq-16.losses.adversarial.discriminator.groups: missing key"),
         ("start: 400", "begin: 400", r"adversarial.begin: unknown key, found value 400; nearest known: "),
-        ("start: 400", "start: 1000", r"adversarial.start 1000 is not below training.steps 1000"),
+        ("start: 400", "start: 9999", r"adversarial.start 9999 is not below training.steps \d+"),
         ("groups: 8", "groups: 5", r"discriminator.groups 5 does not divide a stage of 32 channels"),
         ("decay: 0.999}", "decay: 1.5}", r"lecam.decay: found 1.5"),
         ("usage: 0.1", "usage: 10", r"training.codebook_floor.usage: found 10"),
@@ -56,16 +56,11 @@ def test_what_is_wrong_is_named(tmp_path, old, new, message):
         load_study(study(tmp_path, (old, new)))
 
 
-@pytest.mark.parametrize("folder", [".", "studies/miniature", "tests/e2e/smallest"])
-def test_shipped_params_load(folder):
-    load_study(ROOT / folder)
-
-
 def test_a_benchmark_cannot_use_lpips(tmp_path):
     shutil.copytree(ROOT / "params", tmp_path / "params")
     path = tmp_path / "params/benchmarks/reconstruction.yaml"
-    path.write_text(path.read_text().replace("classifiers/inception", "classifiers/lpips-vgg16"))
+    path.write_text(path.read_text().replace("published/inception", "published/lpips-vgg16"))
     with pytest.raises(
-        OnetokError, match=r"encoder: classifiers/lpips-vgg16 is of kind lpips, which has no features"
+        OnetokError, match=r"encoder: published/lpips-vgg16 is of kind lpips, which has no features"
     ):
         load_study(tmp_path)

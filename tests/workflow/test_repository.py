@@ -43,29 +43,26 @@ def test_dvc_sees_what_snakemake_sees(repository, study):
 
     root = (repository / study).resolve()
     jobs = {job.artefact.receipt: job for job in all_jobs(load_study(root))}
+
+    def below(path):
+        return str(Path(path).relative_to(root))
+
     with Repo(str(repository)) as repo:
         stages = [s for s in repo.index.stages if Path(s.path_in_repo).parent == Path(study)]
-        seen = {}
-        for stage in stages:
-            (receipt,) = [o for o in map(str, stage.outs) if o.endswith("receipt.json")]
-            seen[str(Path(receipt).relative_to(root)) if Path(receipt).is_absolute() else receipt] = stage
+        outs = [[below(out.fs_path) for out in stage.outs] for stage in stages]
+        deps = [[below(d.fs_path) for d in stage.deps if not hasattr(d, "params")] for stage in stages]
+    reads = {
+        next(o for o in made if o.endswith("receipt.json")): read
+        for made, read in zip(outs, deps, strict=True)
+    }
+    assert reads.keys() >= jobs.keys()
 
-        def below(path):
-            return str(Path(path).resolve().relative_to(root)) if Path(path).is_absolute() else str(path)
+    def upstream(receipt):
+        direct = {r for r in jobs for dep in reads[receipt] if r == dep or r.startswith(f"{dep}/")}
+        return direct | {r for found in direct for r in upstream(found)}
 
-        assert seen.keys() == jobs.keys()
-        for receipt, stage in seen.items():
-            deps = {below(d.fs_path) for d in stage.deps if not hasattr(d, "params")}
-            reached, queue = set(), list(deps)
-            while queue:
-                dep = queue.pop()
-                found = [r for r in jobs if r == dep or r.startswith(f"{dep}/")]
-                for r in found:
-                    if r not in reached:
-                        reached.add(r)
-                        queue += [below(d.fs_path) for d in seen[r].deps if not hasattr(d, "params")]
-            needed = {a.receipt for a in jobs[receipt].inputs}
-            assert needed <= reached, (receipt, needed - reached)
+    for receipt, job in jobs.items():
+        assert {artefact.receipt for artefact in job.inputs} <= upstream(receipt), receipt
 
 
 def test_evidence_was_made_with_the_params_and_versions_of_today(repository):
