@@ -11,9 +11,10 @@ from pathlib import Path
 from onetok import publish
 from onetok.errors import OnetokError
 from onetok.generated import generated_files
-from onetok.params import Study, load_study
+from onetok.params import Study
 from onetok.plan import all_jobs
 from onetok.receipts import verify
+from onetok.study import load_study
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class OnetokError(Exception):
     """Something the user can mend. The message names the file, the key or tensor, what was found and expected."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return which known name a word may have meant, as part of a message."""
+    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.0)
+    return f"nearest known: {close[0]}" if close else "nothing of this kind is defined"

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from onetok.errors import OnetokError
-from onetok.params import load_study
 from onetok.plan import Job, all_jobs
 from onetok.receipts import verify
+from onetok.study import load_study
 
 # Small files that git keeps beside the receipts; everything else is payload and goes to DVC.
 EVIDENCE = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from onetok.errors import OnetokError
-from onetok.params import load_study
+from onetok.study import load_study
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,7 +13,8 @@ from onetok.data.shards import Shards, write_shards
 from onetok.data.sources import Sample, read_splits
 from onetok.data.tokens import TokenCache, id_dtype
 from onetok.errors import OnetokError
-from onetok.params import Dataset, Images, TrainingImages, load_study
+from onetok.params import Dataset, Images, TrainingImages
+from onetok.study import load_study
 
 PLAIN = Images(shorter_edge=16, size=16, filter="bicubic")
 

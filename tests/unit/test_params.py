@@ -7,7 +7,7 @@ import re
 import pytest
 
 from onetok.errors import OnetokError
-from onetok.params import load_study
+from onetok.study import load_study
 
 MISTAKES = [
     # (file, what is replaced, by what, what the message must say)

@@ -3,9 +3,9 @@ import json
 import pytest
 
 from onetok.errors import OnetokError
-from onetok.params import load_study
 from onetok.plan import plan
 from onetok.receipts import check_inputs, read_receipt, scratch_folder, verify, write_receipt
+from onetok.study import load_study
 
 
 @pytest.fixture

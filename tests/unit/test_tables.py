@@ -3,7 +3,8 @@ import json
 import pytest
 
 from onetok.errors import OnetokError
-from onetok.params import Column, Published, Row, Table, Tolerance, load_study
+from onetok.params import Column, Published, Row, Table, Tolerance
+from onetok.study import load_study
 from onetok.tables import compare_table, protocol, render, table_frame
 
 

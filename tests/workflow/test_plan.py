@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from onetok.params import load_study
 from onetok.plan import STAGE_OF_KIND, VERSIONS, all_jobs, plan
+from onetok.study import load_study
 
 STUDIES = [".", "studies/miniature", "tests/e2e/smallest"]
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from onetok.generated import generated_files
-from onetok.params import load_study
+from onetok.study import load_study
 
 SHARED = "../shared/published/tables.yaml"
 

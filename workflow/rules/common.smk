@@ -3,7 +3,7 @@
 import sys
 
 from onetok.errors import OnetokError
-from onetok.params import load_study
+from onetok.study import load_study
 from onetok.plan import plan, targets
 
 try:

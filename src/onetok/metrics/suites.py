@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from onetok.errors import OnetokError
 from onetok.metrics.features import Features, class_accuracy
 from onetok.metrics.frechet import frechet_distance, gaussian_statistics
 from onetok.metrics.inception_score import inception_score
@@ -54,6 +55,11 @@ def generation_suite(
     `labels` are None where the extractor has other classes than the images.
     """
     score = inception_score(samples.logits, splits)
+    if manifold_images > len(reference.features):
+        found = len(reference.features)
+        raise OnetokError(
+            f"manifold_images {manifold_images} (benchmark), but the reference has {found} images"
+        )
     chosen = np.linspace(0, len(reference.features) - 1, manifold_images).round().astype(np.int64)
     real = torch.from_numpy(reference.features[chosen])
     manifold = precision_recall(real, torch.from_numpy(samples.features), neighbours)

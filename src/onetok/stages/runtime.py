@@ -23,9 +23,10 @@ from accelerate import PartialState
 from threadpoolctl import threadpool_limits
 
 from onetok.errors import OnetokError
-from onetok.params import Study, load_study
+from onetok.params import Study
 from onetok.plan import STAGE_OF_KIND, Job, plan
 from onetok.receipts import check_inputs, scratch_folder, write_receipt
+from onetok.study import load_study
 
 KIND_OF_STAGE = {stage: kind for kind, stage in STAGE_OF_KIND.items()}
 

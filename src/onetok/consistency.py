@@ -1,0 +1,158 @@
+"""Values of params that are fine alone and cannot hold together: checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from onetok.errors import nearest
+from onetok.metrics import names
+from onetok.params import (
+    CLASSIFIER_GROUPS,
+    Benchmark,
+    ClassifierEncoder,
+    Encoder,
+    GenerationBenchmark,
+    Generator,
+    Images,
+    InceptionEncoder,
+    LPIPSEncoder,
+    Samples,
+    Study,
+    Table,
+    Tokenizer,
+    Tokens,
+    Training,
+)
+
+
+def inconsistencies(study: Study) -> Iterator[tuple[str, str, str]]:
+    """Yield (kind, name, what is wrong)."""
+    for kind, check in CHECKS.items():
+        for name, entry in getattr(study, kind).items():
+            for text in check(study, entry):
+                yield kind, name, text
+
+
+def _encoder(study: Study, encoder: Encoder) -> Iterator[str]:
+    if not isinstance(encoder, ClassifierEncoder):
+        return
+    yield from _training(encoder.training)
+    yield from _images(encoder.images)
+    for channels in encoder.model.channels:
+        if channels % CLASSIFIER_GROUPS:
+            yield f"model.channels: {channels} is not a multiple of the {CLASSIFIER_GROUPS} norm groups"
+
+
+def _tokenizer(study: Study, tokenizer: Tokenizer) -> Iterator[str]:
+    yield from _training(tokenizer.training)
+    yield from _images(tokenizer.images)
+    size = tokenizer.images.size
+    for side in ("encoder_patch", "decoder_patch"):
+        patch = getattr(tokenizer.model, side)
+        if size % patch:
+            yield f"model.{side} {patch} does not divide images.size {size}"
+    benchmark = study.benchmarks[tokenizer.benchmark]
+    if benchmark.kind != "reconstruction":
+        yield f"benchmark {tokenizer.benchmark} is of kind {benchmark.kind}, expected reconstruction"
+    if benchmark.images.size != size:
+        yield f"images.size {size}, but its benchmark's is {benchmark.images.size}"
+    yield from _perceptual(study, tokenizer)
+    yield from _adversarial(tokenizer)
+
+
+def _perceptual(study: Study, tokenizer: Tokenizer) -> Iterator[str]:
+    for index, term in enumerate(tokenizer.losses.perceptual):
+        encoder, where = study.encoders[term.encoder], f"losses.perceptual.{index}"
+        if isinstance(encoder, InceptionEncoder):
+            text = f"{where}.encoder: {term.encoder} is of kind inception"
+            yield f"{text}, which rounds images and passes no gradient"
+        if isinstance(encoder, LPIPSEncoder) != (term.layer == "lpips"):
+            yield f"{where}.layer: {term.encoder} of kind {encoder.kind} has no layer {term.layer!r}"
+
+
+def _adversarial(tokenizer: Tokenizer) -> Iterator[str]:
+    adversarial = tokenizer.losses.adversarial
+    if adversarial is None:
+        return
+    if adversarial.start >= tokenizer.training.steps:
+        text = f"losses.adversarial.start {adversarial.start} is not below training.steps"
+        yield f"{text} {tokenizer.training.steps}; without a discriminator, adversarial is null"
+    groups = adversarial.discriminator.groups
+    for channels in adversarial.discriminator.stages:
+        if channels % groups:
+            text = f"losses.adversarial.discriminator.groups {groups}"
+            yield f"{text} does not divide a stage of {channels} channels"
+
+
+def _tokens(study: Study, tokens: Tokens) -> Iterator[str]:
+    yield from _images(tokens.images)
+    size = study.tokenizers[tokens.tokenizer].images.size
+    if tokens.images.size != size:
+        yield f"images.size {tokens.images.size} is not the tokenizer's {size}"
+
+
+def _generator(study: Study, generator: Generator) -> Iterator[str]:
+    yield from _training(generator.training)
+    if generator.model.width % generator.model.heads:
+        yield f"model.width {generator.model.width} is not a multiple of heads {generator.model.heads}"
+    classes = study.datasets[study.tokens[generator.tokens].dataset].classes
+    if generator.classes != classes:
+        yield f"classes {generator.classes}, but the dataset has {classes}"
+
+
+def _samples(study: Study, samples: Samples) -> Iterator[str]:
+    benchmark = study.benchmarks[samples.benchmark]
+    classes = study.generators[samples.generator].classes
+    if not isinstance(benchmark, GenerationBenchmark):
+        yield f"benchmark {samples.benchmark} is of kind {benchmark.kind}, expected generation"
+    elif benchmark.samples % classes:
+        yield f"the benchmark's {benchmark.samples} samples cannot be spread evenly over {classes} classes"
+
+
+def _benchmark(study: Study, benchmark: Benchmark) -> Iterator[str]:
+    yield from _images(benchmark.images)
+    for role, name in (("encoder", benchmark.encoder), ("judge", benchmark.judge)):
+        encoder = study.encoders[name]
+        if isinstance(encoder, LPIPSEncoder):
+            yield f"{role}: {name} is of kind lpips, which has no features"
+        if isinstance(encoder, InceptionEncoder) and benchmark.class_accuracy:
+            yield f"class_accuracy: the classes of {role} {name} are not the dataset's"
+
+
+def _table(study: Study, table: Table) -> Iterator[str]:
+    for index, row in enumerate(table.rows):
+        if row.tokenizer and row.samples:
+            yield f"rows.{index}: names a tokenizer and samples, expected at most one"
+    measured = [names.RECONSTRUCTION] * any(row.tokenizer for row in table.rows)
+    measured += [names.GENERATION] * any(row.samples for row in table.rows)
+    for index, column in enumerate(table.columns):
+        for known in measured or [names.ALL]:
+            if column.metric not in known:
+                text = f"columns.{index}.metric: no metric named {column.metric!r}"
+                yield f"{text}; {nearest(column.metric, known)}"
+
+
+def _training(training: Training) -> Iterator[str]:
+    if training.batch % training.accumulation:
+        yield f"training.batch {training.batch} is not a multiple of accumulation {training.accumulation}"
+    if training.checkpoint_every % training.log_every:
+        # A row of scalars must not straddle a checkpoint of an interrupted run.
+        text = f"training.checkpoint_every {training.checkpoint_every} is not a multiple of log_every"
+        yield f"{text} {training.log_every}"
+
+
+def _images(images: Images) -> Iterator[str]:
+    if images.shorter_edge < images.size:
+        yield f"images.shorter_edge {images.shorter_edge} is below images.size {images.size}"
+
+
+CHECKS: dict[str, Any] = {
+    "encoders": _encoder,
+    "tokenizers": _tokenizer,
+    "tokens": _tokens,
+    "generators": _generator,
+    "samples": _samples,
+    "benchmarks": _benchmark,
+    "tables": _table,
+}
