@@ -59,13 +59,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(REPOSITORY / "dvc.yaml", study)
     shutil.copy(REPOSITORY / ".dvcignore", repository)
     (repository / ".gitignore").write_text("results/\n.snakemake/\n")
-    for command in (
-        ["git", "init", "-q"],
-        ["dvc", "init", "-q"],
-        ["dvc", "remote", "add", "-d", "store", "../store"],
-    ):
+    for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):
         assert run(command, repository).returncode == 0
     commit(repository, "params")
+    local = ["dvc", "remote", "add", "--local", "--default", "store", str(repository.parent / "store")]
+    assert run(local, repository).returncode == 0
     snakemake(study)
     return study
 
