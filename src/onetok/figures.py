@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from onetok.errors import OnetokError, nearest
+
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
@@ -37,6 +39,9 @@ def stacked_sheets(sheets: Mapping[str, NDArray[np.uint8]], title: str, path: Pa
 
 def curves(scalars: Mapping[str, pd.DataFrame], scalar: str, title: str, path: Path) -> None:
     """Plot one scalar of several runs against the step, on a logarithmic axis where all values are positive."""
+    for label, frame in scalars.items():
+        if scalar not in frame:
+            raise OnetokError(f"figure: {label} has no scalar {scalar!r}; {nearest(scalar, frame.columns)}")
     figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
     for label, frame in scalars.items():
         axis.plot(frame["step"], frame[scalar], label=label)
