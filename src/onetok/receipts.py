@@ -119,7 +119,10 @@ def _differences(found: Any, expected: Any, path: str = "") -> Iterator[str]:
     if isinstance(found, dict) and isinstance(expected, dict):
         for key in sorted(found.keys() | expected.keys()):
             below = f"{path}.{key}" if path else key
-            yield from _differences(found.get(key, "nothing"), expected.get(key, "nothing"), below)
+            if key not in found or key not in expected:
+                yield f"{below}: only in {'the receipt' if key in found else 'params'}"
+            else:
+                yield from _differences(found[key], expected[key], below)
     elif found != expected:
         yield f"{path}: made with {found!r}, params say {expected!r}"
 

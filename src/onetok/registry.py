@@ -28,6 +28,7 @@ from onetok.models.tatitok import TATiTok, TATiTokConfig
 from onetok.models.titok import SIZES, TiTok, TiTokConfig, TiTokInit
 from onetok.models.titok_two_stage import TiTokTwoStage, TwoStageConfig
 from onetok.models.vqgan import VQGAN, VQGANConfig
+from onetok.pretrained import load_strictly
 from onetok.sampling.guidance import Guidance
 from onetok.sampling.masked import MaskedSampling
 from onetok.sampling.schedules import MaskSchedule
@@ -139,8 +140,6 @@ def load_model(folder: Path, device: torch.device) -> Any:
 
     Raises OnetokError for a missing file, an unknown kind, or tensors that do not fit the config.
     """
-    from onetok.pretrained import load_strictly
-
     path = folder / "config.json"
     if not path.exists():
         raise OnetokError(f"{path}: no such file, expected a saved model")

@@ -19,7 +19,7 @@ from tests.conftest import REPOSITORY
 SMALLEST = REPOSITORY / "tests/e2e/smallest"
 
 
-def run(command: list[str], folder: Path, **options: object) -> subprocess.CompletedProcess[str]:
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )

@@ -84,6 +84,12 @@ def test_a_receipt_that_lists_too_little_is_found(written):
     del receipt["outputs"]["config.json"]
     path.write_text(json.dumps(receipt))
     assert any("lists no config.json" in line for line in verify(encoder, study))
+    receipt["params"]["nothing"] = None
+    del receipt["params"]["kind"]
+    path.write_text(json.dumps(receipt))
+    lines = verify(encoder, study)
+    assert any(line.endswith("params.nothing: only in the receipt") for line in lines)
+    assert any(line.endswith("params.kind: only in params") for line in lines)
     path.write_text("{}")
     assert "no 'inputs', expected a receipt" in verify(encoder, study)[0]
 
