@@ -149,13 +149,16 @@ class TokenizerTraining(Training):
 
 
 class WeightsFile(Strict):
-    """Published weights: a file on the Hub or at an address, pinned by its digest."""
+    """Published weights: a file on the Hub or at an address, pinned by its digest.
+
+    Pins that are null stop the download; `onetok pin` prints what to write.
+    """
 
     hub: str | None
     revision: str | None
     url: str | None
     file: str
-    sha256: Sha256
+    sha256: Sha256 | None
 
 
 CLASSIFIER_GROUPS = 8  # of every GroupNorm
@@ -219,6 +222,14 @@ class VectorQuantizer(Strict):
     clustering: bool
 
 
+class GaussianQuantizer(Strict):
+    kind: Literal["kl"]
+    channels: Positive
+
+
+Quantizer = VectorQuantizer | GaussianQuantizer
+
+
 class TiTokInit(Strict):
     linear_std: float | None
     positions: Literal["normal", "sincos"]
@@ -232,8 +243,25 @@ class TiTokModel(Strict):
     encoder_patch: Positive
     decoder_patch: Positive
     tokens: Positive
-    quantizer: VectorQuantizer
+    quantizer: Quantizer = Field(discriminator="kind")
     init: TiTokInit
+
+
+class TATiTokModel(TiTokModel):
+    decoder_linear: Literal["init", "torch"] = Field(description="torch: PyTorch's own start, as published")
+
+
+class TwoStageModel(TiTokModel):
+    quantizer: VectorQuantizer
+    memory: Literal["transposed", "reinterpreted"] = Field(description="reinterpreted: as published")
+
+
+class VQGANModel(Strict):
+    width: Positive
+    multipliers: tuple[Positive, ...] = Field(strict=False, description="widths by level, finest first")
+    blocks: Positive
+    norm_groups: Positive
+    quantizer: VectorQuantizer
 
 
 class Perceptual(Strict):
@@ -266,22 +294,100 @@ class Adversarial(Strict):
 class TokenizerLosses(Strict):
     l1: float
     l2: float
-    quantizer: float
+    quantizer: float = Field(description="of commitment and codebook terms, or of the KL divergence")
     perceptual: tuple[Perceptual, ...] = Field(strict=False)
     adversarial: Adversarial | None
 
 
-class TiTokTokenizer(Strict):
-    kind: Literal["titok"]
+class CodeLosses(Strict):
+    quantizer: float = Field(description="beside the cross-entropy against the proxy's codes")
+
+
+class TrainedTokenizer(Strict):
     dataset: DatasetName
     benchmark: BenchmarkName
     images: TrainingImages
-    model: TiTokModel
-    losses: TokenizerLosses
     training: TokenizerTraining
 
 
-Tokenizer = TiTokTokenizer
+class VQGANTokenizer(TrainedTokenizer):
+    kind: Literal["vqgan"]
+    model: VQGANModel
+    losses: TokenizerLosses
+
+
+class TiTokTokenizer(TrainedTokenizer):
+    kind: Literal["titok"]
+    model: TiTokModel
+    losses: TokenizerLosses
+
+
+class TATiTokTokenizer(TrainedTokenizer):
+    kind: Literal["tatitok"]
+    text: EncoderName = Field(description="the frozen text encoder of captions")
+    model: TATiTokModel
+    losses: TokenizerLosses
+
+
+class Stage1Tokenizer(TrainedTokenizer):
+    """Two-stage TiTok, warm-up: predict the codes that a frozen VQGAN gives the image."""
+
+    kind: Literal["titok-stage-1"]
+    proxy: TokenizerName
+    model: TwoStageModel
+    losses: CodeLosses
+
+
+class Stage2Tokenizer(TrainedTokenizer):
+    """Two-stage TiTok, decoder fine-tuning on pixels; the model is stage 1's."""
+
+    kind: Literal["titok-stage-2"]
+    stage_1: TokenizerName
+    losses: TokenizerLosses
+
+
+class PublishedModel(Strict):
+    encoder: Size
+    decoder: Size
+    patch: Positive
+    tokens: Positive
+    quantizer: Quantizer = Field(discriminator="kind")
+
+
+class PublishedTokenizer(Strict):
+    benchmark: BenchmarkName
+    images: Images
+    weights: WeightsFile
+
+
+class PublishedVQGAN(PublishedTokenizer):
+    kind: Literal["published-vqgan"]
+    model: VQGANModel
+
+
+class PublishedTiTok(PublishedTokenizer):
+    kind: Literal["published-titok"]
+    stages: Literal[1, 2] = Field(description="of its training")
+    model: PublishedModel
+
+
+class PublishedTATiTok(PublishedTokenizer):
+    kind: Literal["published-tatitok"]
+    text: EncoderName
+    model: PublishedModel
+
+
+Tokenizer = Annotated[
+    VQGANTokenizer
+    | TiTokTokenizer
+    | TATiTokTokenizer
+    | Stage1Tokenizer
+    | Stage2Tokenizer
+    | PublishedVQGAN
+    | PublishedTiTok
+    | PublishedTATiTok,
+    Field(discriminator="kind"),
+]
 
 
 class Tokens(Strict):

@@ -1,4 +1,4 @@
-"""Published models: from a released configuration to ours, by system, as `pretrained.KEY_MAPS` names them.
+"""Published models: from params or from a released configuration to ours, by system, as `pretrained.KEY_MAPS` names them.
 
 A released configuration leaves much to the released code; what it leaves is written down here.
 """
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from onetok import params
 from onetok.errors import OnetokError
 from onetok.models.quantizers import GaussianConfig, QuantizerConfig, VectorQuantizerConfig
 from onetok.models.tatitok import TATiTok, TATiTokConfig
@@ -19,7 +20,7 @@ from onetok.models.titok_two_stage import TiTokTwoStage, TwoStageConfig
 from onetok.models.vqgan import MASKGIT_VQGAN, VQGAN, VQGANConfig
 
 PUBLISHED_INIT = TiTokInit(linear_std=0.02, positions="normal", position_scale=1.0, query_key_gain=1.0)
-CLIP_STATES, CLIP_WIDTH = 77, 768  # ViT-L/14-336
+CLIP_TEXT: dict[str, Any] = {"text_states": 77, "text_width": 768, "decoder_linear": "torch"}  # ViT-L/14-336
 
 
 class System(NamedTuple):
@@ -43,7 +44,59 @@ def _system(name: str) -> System:
     return SYSTEMS[name]
 
 
-# ---------------------------------------------------------------------------------------------- tokenizers
+# ---------------------------------------------------------------------------------------------- from params
+
+Entry = params.PublishedVQGAN | params.PublishedTiTok | params.PublishedTATiTok
+
+
+def published_system(entry: Entry) -> str:
+    """Return the system whose released layout an entry's file has."""
+    if isinstance(entry, params.PublishedVQGAN):
+        return "maskgit_vqgan"
+    quantizer = entry.model.quantizer.kind
+    if isinstance(entry, params.PublishedTATiTok):
+        return f"tatitok_{quantizer}"
+    if entry.stages == 2:
+        return "titok_vq_two_stage"
+    return "titok_kl" if quantizer == "kl" else "titok_vq_single_stage"
+
+
+def build_published(entry: Entry) -> nn.Module:
+    """Return the model of a published tokenizer, its weights still to be loaded."""
+    size = entry.images.size
+    if isinstance(entry, params.PublishedVQGAN):
+        return VQGAN(vqgan_config(entry.model, size))
+    model = entry.model
+    shared: dict[str, Any] = {
+        "image_size": size,
+        "encoder": SIZES[model.encoder],
+        "decoder": SIZES[model.decoder],
+        "encoder_patch": model.patch,
+        "decoder_patch": model.patch,
+        "tokens": model.tokens,
+        "quantizer": quantizer_config(model.quantizer),
+        "init": PUBLISHED_INIT,
+    }
+    if isinstance(entry, params.PublishedTATiTok):
+        return TATiTok(TATiTokConfig(**shared, **CLIP_TEXT))
+    if entry.stages == 2:
+        proxy = replace(MASKGIT_VQGAN, image_size=size)
+        return TiTokTwoStage(TwoStageConfig(**shared, stage=2, memory="reinterpreted", proxy=proxy))
+    return TiTok(TiTokConfig(**shared))
+
+
+def quantizer_config(entry: params.Quantizer) -> QuantizerConfig:
+    values = entry.model_dump(exclude={"kind"})
+    return VectorQuantizerConfig(**values) if entry.kind == "vq" else GaussianConfig(**values)
+
+
+def vqgan_config(entry: params.VQGANModel, image_size: int) -> VQGANConfig:
+    values = entry.model_dump(exclude={"quantizer"})
+    quantizer = VectorQuantizerConfig(**entry.quantizer.model_dump(exclude={"kind"}))
+    return VQGANConfig(image_size=image_size, **values, quantizer=quantizer)
+
+
+# ---------------------------------------------------------------------------------------------- from a release
 
 
 def _quantizer(released: Mapping[str, Any]) -> QuantizerConfig:
@@ -88,9 +141,7 @@ def _titok_two_stage(config: Mapping[str, Any]) -> TwoStageConfig:
 
 
 def _tatitok(config: Mapping[str, Any]) -> TATiTokConfig:
-    return TATiTokConfig(
-        **_shared(config), text_states=CLIP_STATES, text_width=CLIP_WIDTH, decoder_linear="torch"
-    )
+    return TATiTokConfig(**_shared(config), **CLIP_TEXT)
 
 
 def _maskgit_vqgan(config: Mapping[str, Any]) -> VQGANConfig:

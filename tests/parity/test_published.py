@@ -10,7 +10,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from onetok.pretrained import KEY_MAPS, from_published, load_strictly, read_tensors
-from onetok.published import SYSTEMS, config_from_published, model_from_published
+from onetok.published import (
+    SYSTEMS,
+    Entry,
+    build_published,
+    config_from_published,
+    model_from_published,
+    published_system,
+)
+from onetok.study import load_study
 from onetok.training.optimizers import decays
 from onetok.training.tasks import NO_DECAY
 
@@ -48,6 +56,20 @@ def test_loads_strictly(name, tmp_path):
         assert not any(p.count_nonzero() for p in model.parameters())
     finally:
         file.unlink()
+
+
+def test_the_papers_params_are_the_released_configurations():
+    study = load_study(Path(__file__).parents[2])
+    entries = [e for e in study.tokenizers.values() if isinstance(e, Entry)]
+    by_file = {(entry.weights.hub, entry.weights.file): entry for entry in entries}
+    for name in TOKENIZERS:
+        released = PUBLISHED[name]
+        entry = by_file.pop((released["hub_repo"], released["hub_file"] or "model.safetensors"))
+        assert published_system(entry) == released["system"]
+        with torch.device("meta"):
+            ours = build_published(entry)
+        assert ours.config == config_from_published(released["system"], released["config"]), name
+    assert not by_file
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
