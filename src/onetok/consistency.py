@@ -45,23 +45,73 @@ def _encoder(study: Study, encoder: Encoder) -> Iterator[str]:
 
 
 def _tokenizer(study: Study, tokenizer: Tokenizer) -> Iterator[str]:
-    yield from _training(tokenizer.training)
     yield from _images(tokenizer.images)
     size = tokenizer.images.size
-    for side in ("encoder_patch", "decoder_patch"):
-        patch = getattr(tokenizer.model, side)
-        if size % patch:
-            yield f"model.{side} {patch} does not divide images.size {size}"
     benchmark = study.benchmarks[tokenizer.benchmark]
     if benchmark.kind != "reconstruction":
         yield f"benchmark {tokenizer.benchmark} is of kind {benchmark.kind}, expected reconstruction"
     if benchmark.images.size != size:
         yield f"images.size {size}, but its benchmark's is {benchmark.images.size}"
-    yield from _perceptual(study, tokenizer)
-    yield from _adversarial(tokenizer)
+    if isinstance(tokenizer, READS_TEXT):
+        text = study.encoders[tokenizer.text]
+        if not isinstance(text, TEXT_ENCODERS):
+            yield f"text: {tokenizer.text} is of kind {text.kind}, expected a text encoder"
+    yield from _model(study, tokenizer)
+    if isinstance(tokenizer, TrainedTokenizer):
+        yield from _training(tokenizer.training)
+        floor = tokenizer.training.codebook_floor
+        if floor is not None and quantizer_of(study, tokenizer).kind == "kl":
+            yield "training.codebook_floor: a KL tokenizer has no codebook, expected null"
+    if isinstance(tokenizer, PixelTokenizer):
+        yield from _perceptual(study, tokenizer)
+        yield from _adversarial(tokenizer)
 
 
-def _perceptual(study: Study, tokenizer: Tokenizer) -> Iterator[str]:
+def _model(study: Study, tokenizer: Tokenizer) -> Iterator[str]:
+    """Check the shapes that make up a tokenizer."""
+    size = tokenizer.images.size
+    match tokenizer:
+        case VQGANTokenizer(model=model) | PublishedVQGAN(model=model):
+            if size % model.factor:
+                yield f"images.size {size} is not a multiple of {model.factor}, one halving a level"
+            if model.width % model.norm_groups:
+                yield f"model.norm_groups {model.norm_groups} does not divide model.width {model.width}"
+        case TiTokTokenizer(model=model) | TATiTokTokenizer(model=model) | Stage1Tokenizer(model=model):
+            for side in ("encoder_patch", "decoder_patch"):
+                if size % getattr(model, side):
+                    yield f"model.{side} {getattr(model, side)} does not divide images.size {size}"
+        case PublishedTiTok(model=model) | PublishedTATiTok(model=model):
+            if size % model.patch:
+                yield f"model.patch {model.patch} does not divide images.size {size}"
+    if isinstance(tokenizer, Stage1Tokenizer):
+        yield from _proxy(study, tokenizer)
+    if isinstance(tokenizer, Stage2Tokenizer):
+        stage_1 = study.tokenizers[tokenizer.stage_1]
+        if not isinstance(stage_1, Stage1Tokenizer):
+            yield f"stage_1: {tokenizer.stage_1} is of kind {stage_1.kind}, expected titok-stage-1"
+        elif stage_1.images.size != size:
+            yield f"images.size {size}, but stage 1's is {stage_1.images.size}"
+
+
+def _proxy(study: Study, tokenizer: Stage1Tokenizer) -> Iterator[str]:
+    proxy = study.tokenizers[tokenizer.proxy]
+    if not isinstance(proxy, VQGANTokenizer | PublishedVQGAN):
+        yield f"proxy: {tokenizer.proxy} is of kind {proxy.kind}, expected a VQGAN"
+        return
+    size, patch = tokenizer.images.size, tokenizer.model.decoder_patch
+    if (proxy.images.size, proxy.model.factor) != (size, patch):
+        text = f"proxy {tokenizer.proxy} has a code for every {proxy.model.factor} px of {proxy.images.size} px"
+        yield f"{text}, expected model.decoder_patch {patch} of images.size {size}"
+
+
+def quantizer_of(study: Study, tokenizer: Tokenizer) -> Quantizer:
+    """Return the quantizer of a tokenizer, that of stage 1 for stage 2."""
+    while isinstance(tokenizer, Stage2Tokenizer):
+        tokenizer = study.tokenizers[tokenizer.stage_1]
+    return tokenizer.model.quantizer
+
+
+def _perceptual(study: Study, tokenizer: PixelTokenizer) -> Iterator[str]:
     for index, term in enumerate(tokenizer.losses.perceptual):
         encoder, where = study.encoders[term.encoder], f"losses.perceptual.{index}"
         if isinstance(encoder, InceptionEncoder):
@@ -71,7 +121,7 @@ def _perceptual(study: Study, tokenizer: Tokenizer) -> Iterator[str]:
             yield f"{where}.layer: {term.encoder} of kind {encoder.kind} has no layer {term.layer!r}"
 
 
-def _adversarial(tokenizer: Tokenizer) -> Iterator[str]:
+def _adversarial(tokenizer: PixelTokenizer) -> Iterator[str]:
     adversarial = tokenizer.losses.adversarial
     if adversarial is None:
         return
@@ -96,6 +146,9 @@ def _generator(study: Study, generator: Generator) -> Iterator[str]:
     yield from _training(generator.training)
     if generator.model.width % generator.model.heads:
         yield f"model.width {generator.model.width} is not a multiple of heads {generator.model.heads}"
+    tokenizer = study.tokens[generator.tokens].tokenizer
+    if quantizer_of(study, study.tokenizers[tokenizer]).kind != "vq":
+        yield f"tokens: {generator.tokens} are continuous ({tokenizer}), expected tokens of a codebook"
     classes = study.datasets[study.tokens[generator.tokens].dataset].classes
     if generator.classes != classes:
         yield f"classes {generator.classes}, but the dataset has {classes}"

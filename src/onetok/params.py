@@ -263,6 +263,11 @@ class VQGANModel(Strict):
     norm_groups: Positive
     quantizer: VectorQuantizer
 
+    @property
+    def factor(self) -> int:
+        """Pixels of an image's side for each place of the code grid."""
+        return 2 ** (len(self.multipliers) - 1)
+
 
 class Perceptual(Strict):
     encoder: EncoderName
@@ -310,23 +315,24 @@ class TrainedTokenizer(Strict):
     training: TokenizerTraining
 
 
-class VQGANTokenizer(TrainedTokenizer):
+class PixelTokenizer(TrainedTokenizer):
+    losses: TokenizerLosses
+
+
+class VQGANTokenizer(PixelTokenizer):
     kind: Literal["vqgan"]
     model: VQGANModel
-    losses: TokenizerLosses
 
 
-class TiTokTokenizer(TrainedTokenizer):
+class TiTokTokenizer(PixelTokenizer):
     kind: Literal["titok"]
     model: TiTokModel
-    losses: TokenizerLosses
 
 
-class TATiTokTokenizer(TrainedTokenizer):
+class TATiTokTokenizer(PixelTokenizer):
     kind: Literal["tatitok"]
     text: EncoderName = Field(description="the frozen text encoder of captions")
     model: TATiTokModel
-    losses: TokenizerLosses
 
 
 class Stage1Tokenizer(TrainedTokenizer):
@@ -338,12 +344,11 @@ class Stage1Tokenizer(TrainedTokenizer):
     losses: CodeLosses
 
 
-class Stage2Tokenizer(TrainedTokenizer):
+class Stage2Tokenizer(PixelTokenizer):
     """Two-stage TiTok, decoder fine-tuning on pixels; the model is stage 1's."""
 
     kind: Literal["titok-stage-2"]
     stage_1: TokenizerName
-    losses: TokenizerLosses
 
 
 class PublishedModel(Strict):
@@ -388,6 +393,7 @@ Tokenizer = Annotated[
     | PublishedTATiTok,
     Field(discriminator="kind"),
 ]
+READS_TEXT = (TATiTokTokenizer, PublishedTATiTok)
 
 
 class Tokens(Strict):

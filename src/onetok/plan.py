@@ -28,24 +28,29 @@ from pydantic import BaseModel
 
 from onetok.errors import OnetokError
 from onetok.params import (
+    READS_TEXT,
     ClassifierEncoder,
     CurvesFigure,
     GenerationBenchmark,
+    PixelTokenizer,
     ReconstructionFigure,
     SamplesFigure,
+    Stage1Tokenizer,
+    Stage2Tokenizer,
     Study,
+    TrainedTokenizer,
 )
 
 # Raise a stage's number when a change of its code changes what it writes: everything below is then made again.
 VERSIONS = {
     "convert_dataset": 1,
     "train_encoder": 1,
-    "train_tokenizer": 1,
-    "cache_tokens": 1,
+    "train_tokenizer": 2,
+    "cache_tokens": 2,
     "train_generator": 1,
     "sample_images": 1,
     "measure_reference": 1,
-    "score_reconstruction": 1,
+    "score_reconstruction": 2,
     "score_samples": 1,
     "build_table": 1,
     "plot_figure": 1,
@@ -186,17 +191,31 @@ def _encoder(study: Study, name: str) -> Job:
 
 def _tokenizer(study: Study, name: str) -> Job:
     entry = study.tokenizers[name]
-    encoders = [term.encoder for term in entry.losses.perceptual]
+    artefact = Artefact(kind="tokenizers", name=name)
+    model = ("weights.safetensors", "config.json")
+    params = _dump(entry, "benchmark")
+    if not isinstance(entry, TrainedTokenizer):
+        return Job(artefact=artefact, params=params, inputs=(), payloads=(), outputs=model)
+    networks = list(_frozen_networks(entry))
     return Job(
-        artefact=Artefact(kind="tokenizers", name=name),
-        params=_dump(entry, "benchmark"),
-        inputs=(
-            Artefact(kind="datasets", name=entry.dataset),
-            *(Artefact(kind="encoders", name=encoder) for encoder in encoders),
-        ),
-        payloads=(_shards(entry.dataset), *(_weights("encoders", encoder) for encoder in encoders)),
-        outputs=("weights.safetensors", "config.json", "scalars.csv", "pictures"),
+        artefact=artefact,
+        params=params,
+        inputs=(Artefact(kind="datasets", name=entry.dataset), *networks),
+        payloads=(_shards(entry.dataset), *(_weights(read.kind, read.name) for read in networks)),
+        outputs=(*model, "scalars.csv", "pictures"),
     )
+
+
+def _frozen_networks(entry: TrainedTokenizer) -> Iterator[Artefact]:
+    """Yield what a tokenizer's training reads beside the data."""
+    if isinstance(entry, Stage1Tokenizer):
+        yield Artefact(kind="tokenizers", name=entry.proxy)
+    if isinstance(entry, Stage2Tokenizer):
+        yield Artefact(kind="tokenizers", name=entry.stage_1)
+    if isinstance(entry, READS_TEXT):
+        yield Artefact(kind="encoders", name=entry.text)
+    if isinstance(entry, PixelTokenizer):
+        yield from (Artefact(kind="encoders", name=term.encoder) for term in entry.losses.perceptual)
 
 
 def _tokens(study: Study, name: str) -> Job:
@@ -209,7 +228,7 @@ def _tokens(study: Study, name: str) -> Job:
             Artefact(kind="tokenizers", name=entry.tokenizer),
         ),
         payloads=(_shards(entry.dataset), _weights("tokenizers", entry.tokenizer)),
-        outputs=("ids.npy", "labels.npy", "keys.npy"),
+        outputs=("tokens.npy", "labels.npy", "keys.npy"),
     )
 
 
@@ -219,7 +238,7 @@ def _generator(study: Study, name: str) -> Job:
         artefact=Artefact(kind="generators", name=name),
         params=_dump(entry),
         inputs=(Artefact(kind="tokens", name=entry.tokens),),
-        payloads=(f"results/tokens/{entry.tokens}/ids.npy",),
+        payloads=(f"results/tokens/{entry.tokens}/tokens.npy",),
         outputs=("weights.safetensors", "config.json", "scalars.csv"),
     )
 
@@ -268,16 +287,23 @@ def _score_payloads(study: Study, benchmark: str) -> tuple[str, ...]:
 
 
 def _score_reconstruction(study: Study, name: str) -> Job:
-    benchmark = study.tokenizers[name].benchmark
-    dataset = study.benchmarks[benchmark].dataset
+    entry = study.tokenizers[name]
+    benchmark = entry.benchmark
+    texts = [entry.text] if isinstance(entry, READS_TEXT) else []
     return Job(
         artefact=Artefact(kind="scores/reconstruction", name=name),
         params={"tokenizer": name, "benchmark": benchmark, **_dump(study.benchmarks[benchmark])},
         inputs=(
             Artefact(kind="references", name=benchmark),
             Artefact(kind="tokenizers", name=name),
+            *(Artefact(kind="encoders", name=text) for text in texts),
         ),
-        payloads=(*_score_payloads(study, benchmark), _shards(dataset), _weights("tokenizers", name)),
+        payloads=(
+            *_score_payloads(study, benchmark),
+            _shards(study.benchmarks[benchmark].dataset),
+            _weights("tokenizers", name),
+            *(_weights("encoders", text) for text in texts),
+        ),
         outputs=("scores.json", "reconstructions.png"),
     )
 
@@ -321,7 +347,6 @@ def _figure(study: Study, name: str) -> Job:
         payloads = [f"{samples.folder}/shards" for samples in inputs]
     if isinstance(entry, CurvesFigure):
         inputs = [Artefact(kind=run.split("/")[0], name=run.split("/", 1)[1]) for run in entry.runs]
-        payloads = [f"{run.folder}/scalars.csv" for run in inputs]
     return Job(
         artefact=Artefact(kind="figures", name=name),
         params=_dump(entry),

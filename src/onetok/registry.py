@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import nn
 from onetok import params
 from onetok.errors import OnetokError
 from onetok.losses.adversarial import AdversarialTerm
+from onetok.losses.codes import CodeLoss
 from onetok.losses.masked import MaskedLoss
 from onetok.losses.reconstruction import LPIPSTerm, PerceptualTerm, ReconstructionLoss
 from onetok.models.classifier import Classifier, ClassifierConfig
@@ -23,15 +24,19 @@ from onetok.models.discriminator import Discriminator, DiscriminatorConfig
 from onetok.models.inception import Inception, InceptionConfig
 from onetok.models.lpips import LPIPS, LPIPSConfig
 from onetok.models.maskgit import MaskGIT, MaskGITConfig
-from onetok.models.quantizers import VectorQuantizerConfig
 from onetok.models.tatitok import TATiTok, TATiTokConfig
+from onetok.models.text_encoder import CaptionStates
 from onetok.models.titok import SIZES, TiTok, TiTokConfig, TiTokInit
 from onetok.models.titok_two_stage import TiTokTwoStage, TwoStageConfig
 from onetok.models.vqgan import VQGAN, VQGANConfig
 from onetok.pretrained import load_strictly
+from onetok.published import quantizer_config, vqgan_config
 from onetok.sampling.guidance import Guidance
 from onetok.sampling.masked import MaskedSampling
 from onetok.sampling.schedules import MaskSchedule
+from onetok.training.tasks import CodeObjective, PixelObjective, TokenizerObjective
+
+CPU = torch.device("cpu")  # where models are built; the training loop moves them
 
 MODELS: dict[str, tuple[type[nn.Module], type]] = {
     "classifier": (Classifier, ClassifierConfig),
@@ -67,19 +72,70 @@ def build_published_encoder(entry: params.InceptionEncoder | params.ConvNeXtEnco
     return Inception(InceptionConfig())
 
 
-def build_tokenizer(entry: params.TiTokTokenizer) -> TiTok:
-    model = entry.model
-    config = TiTokConfig(
-        image_size=entry.images.size,
-        encoder=SIZES[model.encoder],
-        decoder=SIZES[model.decoder],
-        encoder_patch=model.encoder_patch,
-        decoder_patch=model.decoder_patch,
-        tokens=model.tokens,
-        quantizer=VectorQuantizerConfig(**model.quantizer.model_dump(exclude={"kind"})),
-        init=TiTokInit(**model.init.model_dump()),
+def build_tokenizer(entry: params.TrainedTokenizer) -> nn.Module:
+    """Return the tokenizer that an entry trains, as training starts from it.
+
+    It reads the artefacts that the entry names: stage 1 its proxy, stage 2 the weights of stage 1, TA-TiTok the size of
+    its text encoder.
+    """
+    match entry:
+        case params.VQGANTokenizer():
+            return VQGAN(vqgan_config(entry.model, entry.images.size))
+        case params.TiTokTokenizer():
+            return TiTok(TiTokConfig(**_titok_fields(entry.model, entry.images.size)))
+        case params.TATiTokTokenizer():
+            text = load_encoder(entry.text, CPU)
+            fields = _titok_fields(entry.model, entry.images.size)
+            fields |= {"text_states": text.context_length, "text_width": text.text_width}
+            return TATiTok(TATiTokConfig(**fields, decoder_linear=entry.model.decoder_linear))
+        case params.Stage1Tokenizer():
+            proxy = load_tokenizer(entry.proxy, CPU)
+            fields = _titok_fields(entry.model, entry.images.size)
+            model = TiTokTwoStage(
+                TwoStageConfig(**fields, stage=1, memory=entry.model.memory, proxy=proxy.config)
+            )
+            model.adopt(proxy)
+            return model
+        case params.Stage2Tokenizer():
+            stage_1 = load_tokenizer(entry.stage_1, CPU)
+            model = TiTokTwoStage(replace(stage_1.config, stage=2))
+            model.load_state_dict(stage_1.state_dict())
+            return model
+    raise TypeError(type(entry))
+
+
+def _titok_fields(model: params.TiTokModel, image_size: int) -> dict[str, Any]:
+    return {
+        "image_size": image_size,
+        "encoder": SIZES[model.encoder],
+        "decoder": SIZES[model.decoder],
+        "encoder_patch": model.encoder_patch,
+        "decoder_patch": model.decoder_patch,
+        "tokens": model.tokens,
+        "quantizer": quantizer_config(model.quantizer),
+        "init": TiTokInit(**model.init.model_dump()),
+    }
+
+
+def build_tokenizer_objective(entry: params.TrainedTokenizer, device: torch.device) -> TokenizerObjective:
+    """Return a tokenizer with what it is trained on, its frozen networks on `device`."""
+    model = build_tokenizer(entry)
+    if isinstance(entry, params.Stage1Tokenizer):
+        proxy = load_tokenizer(entry.proxy, device)
+        return CodeObjective(model, proxy, CodeLoss(quantizer=entry.losses.quantizer))
+    assert isinstance(entry, params.PixelTokenizer)
+    adversarial = entry.losses.adversarial
+    return PixelObjective(
+        model,
+        build_reconstruction_loss(entry.losses, device),
+        build_adversarial_term(adversarial) if adversarial is not None else None,
+        build_caption_states(entry, device),
     )
-    return TiTok(config)
+
+
+def build_caption_states(entry: params.Tokenizer, device: torch.device) -> CaptionStates | None:
+    """Return what a tokenizer's decoder reads captions with, None where it reads none."""
+    return CaptionStates(load_encoder(entry.text, device)) if isinstance(entry, params.READS_TEXT) else None
 
 
 def build_generator(entry: params.MaskGITGenerator, codebook_size: int, tokens: int) -> MaskGIT:
@@ -100,7 +156,7 @@ def build_reconstruction_loss(entry: params.TokenizerLosses, device: torch.devic
 
 
 def build_perceptual_term(entry: params.Perceptual, device: torch.device) -> PerceptualTerm | LPIPSTerm:
-    network = load_model(Path("results/encoders") / entry.encoder, device).requires_grad_(False)
+    network = load_encoder(entry.encoder, device)
     if entry.layer == "lpips":
         return LPIPSTerm(network=network, weight=entry.weight)
     return PerceptualTerm(extractor=network, layer=entry.layer, weight=entry.weight)
@@ -124,6 +180,16 @@ def build_sampling(entry: params.MaskedSampling) -> MaskedSampling:
 
 
 # ------------------------------------------------------------------------------------------- models ↔ folders
+
+
+def load_encoder(name: str, device: torch.device) -> Any:
+    """Return an encoder of the study, frozen."""
+    return load_model(Path("results/encoders") / name, device).requires_grad_(False)
+
+
+def load_tokenizer(name: str, device: torch.device) -> Any:
+    """Return a tokenizer of the study, frozen."""
+    return load_model(Path("results/tokenizers") / name, device).requires_grad_(False)
 
 
 def save_model(model: nn.Module, folder: Path) -> None:

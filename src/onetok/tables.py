@@ -16,16 +16,17 @@ from onetok.metrics import names
 from onetok.params import Column, GenerationBenchmark, Row, Samples, Study, Table
 
 NOT_MEASURED = "not measured"
+DOES_NOT_APPLY = "–"
 BETTER = {"higher": " ↑", "lower": " ↓", "neither": ""}
 
 
-def read_scores(row: Row, folder: Path) -> dict[str, float] | None:
+def read_scores(row: Row, folder: Path) -> dict[str, float | None] | None:
     """Return the scores that a row names, or None for a row that names none."""
     if row.tokenizer is None and row.samples is None:
         return None
     kind, name = ("reconstruction", row.tokenizer) if row.tokenizer else ("samples", row.samples)
     path = folder / "scores" / kind / str(name) / "scores.json"
-    scores: dict[str, float] = json.loads(path.read_text())
+    scores: dict[str, float | None] = json.loads(path.read_text())
     return scores
 
 
@@ -39,7 +40,8 @@ def table_frame(table: Table, results: Path) -> pd.DataFrame:
         for column in table.columns:
             if scores is not None and column.metric not in scores:
                 raise OnetokError(f"table row {row.label!r}: its scores hold no {column.metric!r}")
-            record[column.metric] = math.nan if scores is None else scores[column.metric]
+            value = None if scores is None else scores[column.metric]
+            record[column.metric] = math.nan if value is None else value
             if _is_published(table, column):
                 figures = row.published.figures if row.published else {}
                 record[f"{column.metric}_published"] = figures.get(column.metric, math.nan)
@@ -77,11 +79,16 @@ def _cells(table: Table, frame: pd.DataFrame) -> tuple[list[str], list[list[str]
     headers, columns = [""], [list(frame["label"])]
     for column in table.columns:
         headers.append(f"{column.label}{BETTER[column.better]}")
-        columns.append([_cell(value, column, NOT_MEASURED) for value in frame[column.metric]])
+        cells = zip(table.rows, frame[column.metric], strict=True)
+        columns.append([_cell(value, column, _absent(row)) for row, value in cells])
         if f"{column.metric}_published" in frame:
             headers.append(f"{column.label}, published")
             columns.append([_cell(value, column, "") for value in frame[f"{column.metric}_published"]])
     return headers, [list(row) for row in zip(*columns, strict=True)]
+
+
+def _absent(row: Row) -> str:
+    return DOES_NOT_APPLY if row.tokenizer or row.samples else NOT_MEASURED
 
 
 def _cell(value: float, column: Column, absent: str) -> str:

@@ -1,7 +1,7 @@
 """Generators: classes to tokens.
 
 REQUIRED INPUTS:
-    results/tokens/…/{receipt.json, ids.npy}
+    results/tokens/…/{receipt.json, tokens.npy}
 
 OUTPUTS:
     results/generators/<family>/<variant>/{receipt.json, weights.safetensors, config.json, scalars.csv}

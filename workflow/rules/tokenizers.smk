@@ -2,15 +2,16 @@
 
 REQUIRED INPUTS:
     results/datasets/…/{receipt.json, shards/}
-    results/encoders/…/{receipt.json, weights.safetensors}   of perceptual losses
+    results/encoders/…/{receipt.json, weights.safetensors}     of perceptual losses, of text
+    results/tokenizers/…/{receipt.json, weights.safetensors}   of stage 1 and of its proxy; or published weights
 
 OUTPUTS:
-    results/tokenizers/<family>/<variant>/{receipt.json, weights.safetensors, config.json, scalars.csv, pictures/}
+    results/tokenizers/<family>/<variant>/{receipt.json, weights.safetensors, config.json}, when trained also {scalars.csv, pictures/}
 """
 
 
 rule train_tokenizer:
-    """Train tokenizer {wildcards.family}/{wildcards.variant}."""
+    """Train or fetch tokenizer {wildcards.family}/{wildcards.variant}."""
     input:
         receipts=receipts_of("tokenizers"),
         payloads=payloads_of("tokenizers"),
@@ -18,8 +19,6 @@ rule train_tokenizer:
         receipt="results/tokenizers/{family}/{variant}/receipt.json",
         weights="results/tokenizers/{family}/{variant}/weights.safetensors",
         config="results/tokenizers/{family}/{variant}/config.json",
-        scalars="results/tokenizers/{family}/{variant}/scalars.csv",
-        pictures=directory("results/tokenizers/{family}/{variant}/pictures"),
     log:
         "results/logs/train_tokenizer/{family}/{variant}/log.txt",
     benchmark:

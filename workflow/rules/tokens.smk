@@ -5,7 +5,7 @@ REQUIRED INPUTS:
     results/tokenizers/…/{receipt.json, weights.safetensors}
 
 OUTPUTS:
-    results/tokens/<family>/<variant>/{receipt.json, ids.npy, labels.npy, keys.npy}
+    results/tokens/<family>/<variant>/{receipt.json, tokens.npy, labels.npy, keys.npy}
 """
 
 
@@ -16,7 +16,7 @@ rule cache_tokens:
         payloads=payloads_of("tokens"),
     output:
         receipt="results/tokens/{family}/{variant}/receipt.json",
-        ids="results/tokens/{family}/{variant}/ids.npy",
+        tokens="results/tokens/{family}/{variant}/tokens.npy",
         labels="results/tokens/{family}/{variant}/labels.npy",
         sample_keys="results/tokens/{family}/{variant}/keys.npy",
     log:

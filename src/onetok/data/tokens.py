@@ -1,8 +1,11 @@
-"""The token cache: every view of every image as ids, memory-mapped.
+"""The token cache: every view of every image as tokens, memory-mapped.
 
-ids.npy      (M, V, N) smallest unsigned integer that fits the codebook: M images, V views, N tokens
+tokens.npy   discrete: (M, V, N) ids in the smallest unsigned integer that fits the codebook;
+             continuous: (M, V, 2, N, C) float16, the posterior's mean and log-variance
 labels.npy   (M,) int32
 keys.npy     (M,) bytes, the keys of the shards
+
+Legend: M images · V views · N tokens · C token channels.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onetok.data.batches import Batch
+from onetok.data.batches import Batch, no_captions
 from onetok.errors import OnetokError
+from onetok.models.quantizers import Tokens
 
 
 def id_dtype(codebook_size: int) -> np.dtype[Any]:
@@ -23,18 +27,33 @@ def id_dtype(codebook_size: int) -> np.dtype[Any]:
     return np.min_scalar_type(codebook_size - 1)
 
 
+def to_stored(tokens: Tokens, codebook_size: int | None) -> NDArray[Any]:
+    """Return what the cache keeps of a batch: ids (B, N), or mean and log-variance (B, 2, N, C) float16.
+
+    Raises OnetokError for a posterior that float16 cannot hold.
+    """
+    if tokens.ids is not None and codebook_size is not None:
+        return tokens.ids.cpu().numpy().astype(id_dtype(codebook_size))
+    assert tokens.posterior is not None
+    exact = torch.stack(tokens.posterior, dim=1).cpu().numpy()
+    largest = float(np.abs(exact).max())
+    if not largest <= np.finfo(np.float16).max:
+        raise OnetokError(f"token cache: a posterior holds {largest:.3g}, expected what float16 can hold")
+    return exact.astype(np.float16)
+
+
 class TokenCache:
-    """Reads training batches of ids; item i is view i % V of image i // V."""
+    """Reads training batches; item i is view i % V of image i // V."""
 
     def __init__(self, directory: Path) -> None:
-        path = directory / "ids.npy"
+        path = directory / "tokens.npy"
         if not path.exists():
             raise OnetokError(f"{path}: no such file, expected a token cache")
         self.directory = directory
-        self.ids = np.load(path, mmap_mode="r")
+        self.tokens = np.load(path, mmap_mode="r")
         self.labels = np.load(directory / "labels.npy", mmap_mode="r")
-        if len(self.labels) != len(self.ids):
-            raise OnetokError(f"{directory}: {len(self.ids)} images but {len(self.labels)} labels")
+        if len(self.labels) != len(self.tokens):
+            raise OnetokError(f"{directory}: {len(self.tokens)} images but {len(self.labels)} labels")
 
     def __reduce__(self) -> tuple[type[TokenCache], tuple[Path]]:
         return TokenCache, (
@@ -42,14 +61,21 @@ class TokenCache:
         )  # a reading process maps the files itself: pickling would copy them whole
 
     def __len__(self) -> int:
-        return int(self.ids.shape[0] * self.ids.shape[1])
+        return int(self.tokens.shape[0] * self.tokens.shape[1])
+
+    @property
+    def discrete(self) -> bool:
+        return bool(np.issubdtype(self.tokens.dtype, np.unsignedinteger))
 
     @property
     def length(self) -> int:
         """N, tokens an image."""
-        return int(self.ids.shape[2])
+        return int(self.tokens.shape[2 if self.discrete else 3])
 
     def __call__(self, positions: NDArray[np.int64], indices: NDArray[np.int64]) -> Batch:
-        image, view = np.divmod(indices, self.ids.shape[1])
-        ids = torch.from_numpy(self.ids[image, view].astype(np.int64))
-        return Batch(ids, torch.from_numpy(self.labels[image].astype(np.int64)))
+        """Return ids (b, N) int64, or mean and log-variance (b, 2, N, C) float32, with labels."""
+        image, view = np.divmod(indices, self.tokens.shape[1])
+        kind = np.int64 if self.discrete else np.float32
+        tokens = torch.from_numpy(self.tokens[image, view].astype(kind))
+        labels = torch.from_numpy(self.labels[image].astype(np.int64))
+        return Batch(tokens, labels, no_captions(len(labels)))

@@ -1,4 +1,4 @@
-"""Encode every view of every image of a split to ids, once."""
+"""Encode every view of every image of a split to tokens, once."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from onetok.data.images import five_crops, prepare, to_float
 from onetok.data.shards import Shards
-from onetok.data.tokens import id_dtype
+from onetok.data.tokens import to_stored
 from onetok.params import Tokens
-from onetok.registry import load_model
+from onetok.registry import load_tokenizer
 from onetok.stages.parts import Arrays, work_in_parts
 from onetok.stages.runtime import Context, main
 
@@ -43,13 +43,13 @@ class Views:
 def cache_tokens(context: Context) -> None:
     entry = context.study.tokens[context.job.name]
     shards = Shards(Path("results/datasets") / entry.dataset / "shards" / entry.split)
-    tokenizer = load_model(Path("results/tokenizers") / entry.tokenizer, context.device)
+    tokenizer = load_tokenizer(entry.tokenizer, context.device)
 
     @torch.inference_mode()
     def encode(part: int, pixels: Tensor) -> Arrays:
         images = to_float(pixels.flatten(0, 1).to(context.device))  # (b·V, 3, S, S)
-        ids = tokenizer.encode(images).ids.cpu().numpy()  # (b·V, N)
-        return {"ids": ids.reshape(*pixels.shape[:2], -1).astype(id_dtype(tokenizer.codebook_size))}
+        stored = to_stored(tokenizer.encode(images), tokenizer.codebook_size)
+        return {"tokens": stored.reshape(*pixels.shape[:2], *stored.shape[1:])}
 
     parts = -(-len(shards) // entry.batch)
     label = f"cache_tokens {context.job.name}"
@@ -58,12 +58,12 @@ def cache_tokens(context: Context) -> None:
         return
     start, cache = 0, None
     for arrays in encoded:
-        ids = arrays["ids"]
+        tokens = arrays["tokens"]
         if cache is None:
-            shape = (len(shards), *ids.shape[1:])
-            cache = open_memmap(context.folder / "ids.npy", mode="w+", dtype=ids.dtype, shape=shape)
-        cache[start : start + len(ids)] = ids
-        start += len(ids)
+            shape = (len(shards), *tokens.shape[1:])
+            cache = open_memmap(context.folder / "tokens.npy", mode="w+", dtype=tokens.dtype, shape=shape)
+        cache[start : start + len(tokens)] = tokens
+        start += len(tokens)
     assert cache is not None
     cache.flush()
     np.save(context.folder / "labels.npy", shards.labels)

@@ -11,7 +11,7 @@ import torch
 from onetok.data.images import encode_png, to_uint8
 from onetok.data.shards import write_shards
 from onetok.data.sources import Sample
-from onetok.registry import build_sampling, load_model
+from onetok.registry import build_sampling, load_model, load_tokenizer
 from onetok.sampling.seeds import ImageRandom
 from onetok.sheets import grid
 from onetok.stages.parts import Arrays, work_in_parts
@@ -36,7 +36,7 @@ def sample_images(context: Context) -> None:
     entry = context.study.samples[context.job.name]
     count, classes = context.job.params["images"], context.study.generators[entry.generator].classes
     generator = load_model(Path("results/generators") / entry.generator, context.device)
-    tokenizer = load_model(Path("results/tokenizers") / context.job.params["tokenizer"], context.device)
+    tokenizer = load_tokenizer(context.job.params["tokenizer"], context.device)
     sampling = build_sampling(entry.sampling)
 
     @torch.inference_mode()

@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onetok.data.batches import image_batches
+from onetok.data.batches import caption_batches, caption_ids, image_batches
 from onetok.data.images import prepare, to_float, to_uint8
 from onetok.data.shards import Shards
 from onetok.metrics.codebook import codebook_use
 from onetok.metrics.pixels import psnr, ssim
 from onetok.metrics.suites import reconstruction_suite
 from onetok.progress import track
-from onetok.registry import load_model
+from onetok.models.text_encoder import CaptionStates
+from onetok.registry import build_caption_states, load_tokenizer
 from onetok.sheets import grid
 from onetok.stages.runtime import Context, main
 from onetok.stages.scoring import score_features, write_scores
@@ -32,37 +33,42 @@ class Measured:
 
     psnr: list[Tensor] = field(default_factory=list)  # (b,)
     ssim: list[Tensor] = field(default_factory=list)  # (b,)
-    ids: list[Tensor] = field(default_factory=list)  # (b, N)
+    ids: list[Tensor] = field(default_factory=list)  # (b, N), where tokens are discrete
+    tokens: int = 0  # N
 
-    def scores(self, codebook_size: int) -> dict[str, float]:
-        ids = torch.cat(self.ids).numpy()
-        use = codebook_use(ids, codebook_size)
-        return {
-            "images": len(ids),
-            "tokens": ids.shape[1],
+    def scores(self, codebook_size: int | None) -> dict[str, float | None]:
+        scores = {
+            "images": len(torch.cat(self.psnr)),
+            "tokens": self.tokens,
             "psnr": float(torch.cat(self.psnr).mean()),
             "ssim": float(torch.cat(self.ssim).mean()),
-            "codebook_usage": use.usage,
-            "codebook_entropy": use.entropy,
         }
+        if codebook_size is None:
+            return scores | {"codebook_usage": None, "codebook_entropy": None}
+        use = codebook_use(torch.cat(self.ids).numpy(), codebook_size)
+        return scores | {"codebook_usage": use.usage, "codebook_entropy": use.entropy}
 
 
 def score_reconstruction(context: Context) -> None:
     name = context.job.name
-    benchmark_name = context.study.tokenizers[name].benchmark
-    benchmark = context.study.benchmarks[benchmark_name]
+    entry = context.study.tokenizers[name]
+    benchmark = context.study.benchmarks[entry.benchmark]
     shards = Shards(Path("results/datasets") / benchmark.dataset / "shards" / benchmark.split)
-    tokenizer = load_model(Path("results/tokenizers") / name, context.device)
+    tokenizer = load_tokenizer(name, context.device)
+    text = build_caption_states(entry, context.device)
+    tokenize = text.tokenize if text is not None else None
 
     images = image_batches(shards, benchmark.images, benchmark.batch, context.workers)
     tracked = track(images, f"score_reconstruction {name}", "batches", -(-len(shards) // benchmark.batch))
+    captions = caption_batches(shards, benchmark.batch, tokenize)
     measured = Measured()
     labels = shards.labels if benchmark.class_accuracy else None
-    scores = score_features(
+    scores: dict[str, float | None] = {}
+    scores |= score_features(
         context,
-        benchmark_name,
+        entry.benchmark,
         benchmark,
-        rebuild(tokenizer, tracked, context.device, measured),
+        rebuild(tokenizer, text, zip(tracked, captions, strict=True), context.device, measured),
         lambda a, b: reconstruction_suite(a, b, labels),
     )
     scores |= measured.scores(tokenizer.codebook_size)
@@ -71,21 +77,32 @@ def score_reconstruction(context: Context) -> None:
 
     shown = np.linspace(0, len(shards) - 1, min(PICTURES, len(shards))).astype(int)
     real = torch.from_numpy(np.stack([prepare(shards.image(i), benchmark.images) for i in shown]))
-    (rebuilt,) = rebuild(tokenizer, [real], context.device, Measured())
+    pair = (real, caption_ids(shards, shown, tokenize))
+    (rebuilt,) = rebuild(tokenizer, text, [pair], context.device, Measured())
     grid(torch.cat([real, rebuilt]).numpy(), columns=len(shown)).save(context.folder / "reconstructions.png")
 
 
 @torch.inference_mode()
 def rebuild(
-    tokenizer: Any, batches: Iterable[Tensor], device: torch.device, measured: Measured
+    tokenizer: Any,
+    text: CaptionStates | None,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    device: torch.device,
+    measured: Measured,
 ) -> Iterator[Tensor]:
-    """Yield the reconstruction of each batch (b, 3, H, W) uint8, rounded to 8 bits before anything is measured."""
-    for pixels in batches:
-        reconstruction = tokenizer(to_float(pixels.to(device)))
+    """Yield the reconstruction of each batch (b, 3, H, W) uint8, rounded to 8 bits before anything is measured.
+
+    A batch is images (b, 3, H, W) uint8 and the token ids of their captions (b, T).
+    """
+    for pixels, captions in batches:
+        states = text(captions.to(device)) if text is not None else None
+        reconstruction = tokenizer(to_float(pixels.to(device)), states)
         rebuilt = to_uint8(reconstruction.images).cpu()
         measured.psnr.append(psnr(to_float(pixels), to_float(rebuilt)))
         measured.ssim.append(ssim(to_float(pixels), to_float(rebuilt)))
-        measured.ids.append(reconstruction.tokens.ids.cpu())
+        measured.tokens = reconstruction.tokens.latents.shape[1]
+        if reconstruction.tokens.ids is not None:
+            measured.ids.append(reconstruction.tokens.ids.cpu())
         yield rebuilt
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from onetok.metrics.features import FeatureExtractor, Features, extract_features
 from onetok.params import Reference
-from onetok.registry import load_model
+from onetok.registry import load_encoder
 from onetok.stages.runtime import Context
 
 Suite = Callable[[Features, Features], dict[str, float]]
@@ -22,7 +22,7 @@ SUFFIXES = {"encoder": "", "judge": "_judge"}
 def load_extractors(benchmark: Reference, device: torch.device) -> dict[str, FeatureExtractor]:
     """Return the benchmark's encoder and its judge."""
     names = {"encoder": benchmark.encoder, "judge": benchmark.judge}
-    return {role: load_model(Path("results/encoders") / name, device) for role, name in names.items()}
+    return {role: load_encoder(name, device) for role, name in names.items()}
 
 
 def score_features(
@@ -38,5 +38,6 @@ def score_features(
     return scores
 
 
-def write_scores(folder: Path, scores: dict[str, float]) -> None:
+def write_scores(folder: Path, scores: Mapping[str, float | None]) -> None:
+    """Write scores.json; null is what does not apply, such as codebook usage without a codebook."""
     (folder / "scores.json").write_text(json.dumps(scores, indent=2, sort_keys=True) + "\n")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from onetok.consistency import quantizer_of
 from onetok.data.tokens import TokenCache
 from onetok.registry import build_generator, build_masked_loss
 from onetok.stages.fit import fit
@@ -18,9 +19,11 @@ def train_generator(context: Context) -> None:
     entry = context.study.generators[context.job.name]
     cache = TokenCache(Path("results/tokens") / entry.tokens)
     tokenizer = context.study.tokenizers[context.study.tokens[entry.tokens].tokenizer]
+    quantizer = quantizer_of(context.study, tokenizer)
 
     def build() -> tuple[Task, nn.Module]:
-        model = build_generator(entry, tokenizer.model.quantizer.codebook_size, cache.length)
+        assert quantizer.kind == "vq"
+        model = build_generator(entry, quantizer.codebook_size, cache.length)
         objective = MaskedGeneratorObjective(model, *build_masked_loss(entry.loss))
         task = single_phase(
             model, objective, cache, len(cache), entry.training, context.processes, context.workers

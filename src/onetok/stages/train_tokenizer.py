@@ -1,4 +1,4 @@
-"""Train an image tokenizer."""
+"""Train an image tokenizer, or fetch a published one."""
 
 from __future__ import annotations
 
@@ -9,43 +9,58 @@ import numpy as np
 import torch
 from torch import nn
 
-from onetok.data.batches import AugmentedImages
+from onetok.data.batches import AugmentedImages, caption_ids
 from onetok.data.images import prepare
 from onetok.data.shards import Shards
-from onetok.registry import build_adversarial_term, build_reconstruction_loss, build_tokenizer
+from onetok.params import PixelTokenizer, TrainedTokenizer
+from onetok.pretrained import fetch, from_published, load_strictly, read_tensors
+from onetok.published import Entry, build_published, published_system
+from onetok.registry import build_tokenizer_objective, save_model
 from onetok.stages.fit import fit
 from onetok.stages.runtime import Context, main
 from onetok.training.loop import Task
-from onetok.training.tasks import TokenizerObjective, draw_reconstructions, tokenizer_task
+from onetok.training.tasks import draw_reconstructions, tokenizer_task
 
 PICTURES = 10  # validation images, spread over the split, that a sample picture shows
 
 
 def train_tokenizer(context: Context) -> None:
     entry = context.study.tokenizers[context.job.name]
+    if isinstance(entry, TrainedTokenizer):
+        fit(context, partial(build_task, context, entry), entry.training)
+    elif context.processes.is_main_process:
+        save_model(fetch_published(entry), context.folder)
+
+
+def build_task(context: Context, entry: TrainedTokenizer) -> tuple[Task, nn.Module]:
     shards = Path("results/datasets") / entry.dataset / "shards"
     train, val = Shards(shards / "train"), Shards(shards / "val")
+    objective = build_tokenizer_objective(entry, context.device)
     shown = np.linspace(0, len(val) - 1, PICTURES).astype(int)
     pixels = torch.from_numpy(np.stack([prepare(val.image(i), entry.images) for i in shown]))
+    task = tokenizer_task(
+        objective,
+        AugmentedImages(train, entry.images, entry.training.seed, objective.tokenize),
+        len(train),
+        entry.losses.adversarial if isinstance(entry, PixelTokenizer) else None,
+        entry.training,
+        context.processes,
+        context.workers,
+        draw=partial(
+            draw_reconstructions,
+            objective=objective,
+            pixels=pixels,
+            captions=caption_ids(val, shown, objective.tokenize),
+        ),
+    )
+    return task, objective.model
 
-    def build() -> tuple[Task, nn.Module]:
-        model = build_tokenizer(entry)
-        loss = build_reconstruction_loss(entry.losses, context.device)
-        adversarial = entry.losses.adversarial
-        term = build_adversarial_term(adversarial) if adversarial is not None else None
-        task = tokenizer_task(
-            TokenizerObjective(model, loss, term),
-            AugmentedImages(train, entry.images, entry.training.seed),
-            len(train),
-            entry.losses,
-            entry.training,
-            context.processes,
-            context.workers,
-            draw=partial(draw_reconstructions, pixels=pixels),
-        )
-        return task, model
 
-    fit(context, build, entry.training)
+def fetch_published(entry: Entry) -> nn.Module:
+    path = fetch(entry.weights)
+    model = build_published(entry)
+    load_strictly(model, from_published(published_system(entry), read_tensors(path)), str(path))
+    return model
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -13,14 +13,18 @@ from torch import Tensor, nn
 
 from onetok import params
 from onetok.data.batches import Batch, ReadBatch, batches
+from onetok.data.captions import CaptionTokenizer
 from onetok.data.images import to_float, to_uint8
 from onetok.losses.adversarial import AdversarialTerm, DiscriminatorLoss
+from onetok.losses.codes import CodeLoss
 from onetok.losses.masked import MaskedLoss
 from onetok.losses.reconstruction import ReconstructionLoss
 from onetok.models.classifier import Classifier
 from onetok.models.discriminator import Discriminator
 from onetok.models.maskgit import MaskGIT
+from onetok.models.quantizers import Reconstruction, Tokens
 from onetok.models.tatitok import TATiTok
+from onetok.models.text_encoder import CaptionStates
 from onetok.models.titok import TiTok
 from onetok.models.titok_two_stage import TiTokTwoStage
 from onetok.models.vqgan import VQGAN
@@ -44,22 +48,62 @@ class ClassifierObjective(nn.Module):
 
 
 class TokenizerObjective(nn.Module):
-    """Reconstruct images; from the adversarial term's start on, so that its discriminator is deceived."""
+    """What a tokenizer learns from a batch, and how it rebuilds the images of one."""
 
-    def __init__(self, model: TiTok, loss: ReconstructionLoss, adversarial: AdversarialTerm | None) -> None:
+    model: nn.Module
+    tokenize: CaptionTokenizer | None = None  # how captions of a batch become ids, where they are read
+
+    def reconstruct(self, model: nn.Module, images: Tensor, captions: Tensor) -> Reconstruction:
+        """Rebuild images (b, 3, H, W) with `model`, this objective's or an average of it."""
+        reconstruction: Reconstruction = model(images)
+        return reconstruction
+
+
+class CodeObjective(TokenizerObjective):
+    """Stage 1 of TiTok: predict the codes that a frozen VQGAN gives the images."""
+
+    def __init__(self, model: TiTokTwoStage, proxy: VQGAN, loss: CodeLoss) -> None:
         super().__init__()
-        self.model, self.loss, self.adversarial = model, loss, adversarial
-        # What the discriminator's phase of the same step takes, one tensor for each chunk of the batch.
-        self.reconstructions: deque[Tensor] = deque()
+        self.model, self.loss = model, loss
+        self.proxy = [proxy]  # in a list it is no part of this module: neither trained nor saved
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         images = to_float(batch.inputs)
-        reconstruction = self.model(images)
+        with torch.no_grad():
+            codes = self.proxy[0].encode(images).ids
+        prediction = self.model.predict_codes(images)
+        losses = self.loss(prediction.logits, codes, prediction.losses)
+        losses["accuracy"] = (prediction.logits.argmax(dim=-1) == codes).float().mean()
+        return losses | _codebook_counts(self.model, prediction.tokens)
+
+
+class PixelObjective(TokenizerObjective):
+    """Reconstruct images; from the adversarial term's start on, so that its discriminator is deceived."""
+
+    def __init__(
+        self,
+        model: TiTok | VQGAN,
+        loss: ReconstructionLoss,
+        adversarial: AdversarialTerm | None,
+        text: CaptionStates | None,
+    ) -> None:
+        super().__init__()
+        self.model, self.loss, self.adversarial, self.text = model, loss, adversarial, text
+        self.tokenize = text.tokenize if text is not None else None
+        # What the discriminator's phase of the same step takes, one tensor for each chunk of the batch.
+        self.reconstructions: deque[Tensor] = deque()
+
+    def reconstruct(self, model: nn.Module, images: Tensor, captions: Tensor) -> Reconstruction:
+        text = self.text(captions) if self.text is not None else None
+        reconstruction: Reconstruction = model(images, text)
+        return reconstruction
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        images = to_float(batch.inputs)
+        reconstruction = self.reconstruct(self.model, images, batch.captions)
         made = reconstruction.images.float()
         losses = self.loss(made, images, reconstruction.losses)
-        ids, size = reconstruction.tokens.ids, self.model.codebook_size
-        if ids is not None and size is not None:
-            losses["codebook_usage"] = _count(ids, size)
+        losses |= _codebook_counts(self.model, reconstruction.tokens)
         if self.adversarial is not None and step >= self.adversarial.start:
             losses["adversarial"] = self.adversarial(made)
             losses["total"] = losses["total"] + self.adversarial.weight * losses["adversarial"]
@@ -67,8 +111,11 @@ class TokenizerObjective(nn.Module):
         return losses
 
 
-def _count(ids: Tensor, size: int) -> Tensor:
-    return torch.bincount(ids.flatten(), minlength=size).float()  # (K,)
+def _codebook_counts(model: TiTok | VQGAN, tokens: Tokens) -> dict[str, Tensor]:
+    """Return how often each entry occurs, (K,), by the name of the scalar that is made of it."""
+    if tokens.ids is None or model.codebook_size is None:
+        return {}
+    return {"codebook_usage": torch.bincount(tokens.ids.flatten(), minlength=model.codebook_size).float()}
 
 
 class DiscriminatorObjective(nn.Module):
@@ -148,7 +195,7 @@ def tokenizer_task(
     objective: TokenizerObjective,
     read: ReadBatch,
     length: int,
-    losses: params.TokenizerLosses,
+    adversarial: params.Adversarial | None,
     training: params.TokenizerTraining,
     processes: PartialState,
     workers: int,
@@ -169,13 +216,14 @@ def tokenizer_task(
     if training.codebook_floor is not None:
         usage, after = training.codebook_floor.usage, training.codebook_floor.after
         task = replace(task, floors=(Floor(scalar="train/codebook_usage", minimum=usage, after=after),))
-    if losses.adversarial is not None:
-        phase = discriminator_phase(objective, losses.adversarial, training.steps)
+    if adversarial is not None:
+        assert isinstance(objective, PixelObjective)
+        phase = discriminator_phase(objective, adversarial, training.steps)
         task = replace(task, phases=[*task.phases, phase])
     return task
 
 
-def discriminator_phase(tokenizer: TokenizerObjective, settings: params.Adversarial, steps: int) -> Phase:
+def discriminator_phase(tokenizer: PixelObjective, settings: params.Adversarial, steps: int) -> Phase:
     """Return the second phase of a GAN; its schedule starts with it and ends with training, at `steps`."""
     assert tokenizer.adversarial is not None
     objective = DiscriminatorObjective(
@@ -203,8 +251,10 @@ def learning_rate(optimizer: params.AdamW, schedule: params.Schedule, steps: int
 
 
 @torch.inference_mode()
-def draw_reconstructions(model: nn.Module, pixels: Tensor) -> Tensor:
+def draw_reconstructions(
+    model: nn.Module, objective: TokenizerObjective, pixels: Tensor, captions: Tensor
+) -> Tensor:
     """Return originals (M, 3, H, W) uint8 followed by their reconstructions."""
     device = next(model.parameters()).device
-    images = model(to_float(pixels.to(device))).images
+    images = objective.reconstruct(model, to_float(pixels.to(device)), captions.to(device)).images
     return torch.cat([pixels, to_uint8(images).cpu()])
