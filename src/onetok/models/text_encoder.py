@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from onetok.data.captions import CaptionTokenizer
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -101,3 +103,18 @@ class CLIP(nn.Module):
 
     def forward(self, images: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         return self.features(images), self.encode_text(ids).pooled  # (B, P) each
+
+
+@dataclass(frozen=True)
+class CaptionStates:
+    """What a tokenizer's decoder reads of captions: token ids (B, T) → states (B, T, S). No module: it is not trained."""
+
+    encoder: CLIP
+
+    @property
+    def tokenize(self) -> CaptionTokenizer:
+        return CaptionTokenizer(self.encoder.context_length)
+
+    @torch.no_grad()
+    def __call__(self, ids: Tensor) -> Tensor:
+        return self.encoder.encode_text(ids).sequence
