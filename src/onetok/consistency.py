@@ -9,6 +9,7 @@ from onetok.errors import nearest
 from onetok.metrics import names
 from onetok.params import (
     CLASSIFIER_GROUPS,
+    READS_TEXT,
     Benchmark,
     ClassifierEncoder,
     Encoder,
@@ -17,12 +18,23 @@ from onetok.params import (
     Images,
     InceptionEncoder,
     LPIPSEncoder,
+    PixelTokenizer,
+    PublishedTATiTok,
+    PublishedTiTok,
+    PublishedVQGAN,
+    Quantizer,
     Samples,
+    Stage1Tokenizer,
+    Stage2Tokenizer,
     Study,
     Table,
+    TATiTokTokenizer,
+    TiTokTokenizer,
     Tokenizer,
     Tokens,
+    TrainedTokenizer,
     Training,
+    VQGANTokenizer,
 )
 
 
@@ -54,7 +66,7 @@ def _tokenizer(study: Study, tokenizer: Tokenizer) -> Iterator[str]:
         yield f"images.size {size}, but its benchmark's is {benchmark.images.size}"
     if isinstance(tokenizer, READS_TEXT):
         text = study.encoders[tokenizer.text]
-        if not isinstance(text, TEXT_ENCODERS):
+        if text.kind not in ("clip", "open-clip"):
             yield f"text: {tokenizer.text} is of kind {text.kind}, expected a text encoder"
     yield from _model(study, tokenizer)
     if isinstance(tokenizer, TrainedTokenizer):

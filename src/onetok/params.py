@@ -266,7 +266,7 @@ class VQGANModel(Strict):
     @property
     def factor(self) -> int:
         """Pixels of an image's side for each place of the code grid."""
-        return 2 ** (len(self.multipliers) - 1)
+        return 1 << (len(self.multipliers) - 1)
 
 
 class Perceptual(Strict):
