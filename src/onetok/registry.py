@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from onetok import params
+from onetok.data.captions import VOCABULARY
 from onetok.errors import OnetokError
 from onetok.losses.adversarial import AdversarialTerm
 from onetok.losses.masked import MaskedLoss
@@ -25,16 +26,19 @@ from onetok.models.lpips import LPIPS, LPIPSConfig
 from onetok.models.maskgit import MaskGIT, MaskGITConfig
 from onetok.models.quantizers import VectorQuantizerConfig
 from onetok.models.tatitok import TATiTok, TATiTokConfig
+from onetok.models.text_encoder import CLIP, CLIPConfig
 from onetok.models.titok import SIZES, TiTok, TiTokConfig, TiTokInit
 from onetok.models.titok_two_stage import TiTokTwoStage, TwoStageConfig
 from onetok.models.vqgan import VQGAN, VQGANConfig
 from onetok.pretrained import load_strictly
+from onetok.published import clip_config
 from onetok.sampling.guidance import Guidance
 from onetok.sampling.masked import MaskedSampling
 from onetok.sampling.schedules import MaskSchedule
 
 MODELS: dict[str, tuple[type[nn.Module], type]] = {
     "classifier": (Classifier, ClassifierConfig),
+    "clip": (CLIP, CLIPConfig),
     "convnext": (ConvNeXt, ConvNeXtConfig),
     "inception": (Inception, InceptionConfig),
     "lpips": (LPIPS, LPIPSConfig),
@@ -60,8 +64,16 @@ def build_classifier(entry: params.ClassifierEncoder, classes: int) -> Classifie
     return Classifier(config)
 
 
-def build_published_encoder(entry: params.InceptionEncoder | params.ConvNeXtEncoder) -> Inception | ConvNeXt:
+def build_clip(entry: params.CLIPEncoder) -> CLIP:
+    return CLIP(CLIPConfig(image_size=entry.images.size, vocab_size=VOCABULARY, **entry.model.model_dump()))
+
+
+def build_published_encoder(
+    entry: params.InceptionEncoder | params.ConvNeXtEncoder | params.OpenCLIPEncoder,
+) -> Inception | ConvNeXt | CLIP:
     """Return the network of a published encoder, its weights still to be loaded into `.network`."""
+    if isinstance(entry, params.OpenCLIPEncoder):
+        return CLIP(clip_config(entry.architecture))
     if isinstance(entry, params.ConvNeXtEncoder):
         return ConvNeXt(ConvNeXtConfig(input_size=entry.input_size))
     return Inception(InceptionConfig())

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onetok.data.batches import Batch
+from onetok.data.batches import Batch, no_captions
 from onetok.errors import OnetokError
 
 
@@ -52,4 +52,5 @@ class TokenCache:
     def __call__(self, positions: NDArray[np.int64], indices: NDArray[np.int64]) -> Batch:
         image, view = np.divmod(indices, self.ids.shape[1])
         ids = torch.from_numpy(self.ids[image, view].astype(np.int64))
-        return Batch(ids, torch.from_numpy(self.labels[image].astype(np.int64)))
+        labels = torch.from_numpy(self.labels[image].astype(np.int64))
+        return Batch(ids, labels, no_captions(len(indices)))

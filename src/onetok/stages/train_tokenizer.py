@@ -35,7 +35,7 @@ def train_tokenizer(context: Context) -> None:
         term = build_adversarial_term(adversarial) if adversarial is not None else None
         task = tokenizer_task(
             TokenizerObjective(model, loss, term),
-            AugmentedImages(train, entry.images, entry.training.seed),
+            AugmentedImages(train, entry.images, entry.training.seed, tokenize=None),
             len(train),
             entry.losses,
             entry.training,

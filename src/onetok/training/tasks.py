@@ -15,12 +15,14 @@ from onetok import params
 from onetok.data.batches import Batch, ReadBatch, batches
 from onetok.data.images import to_float, to_uint8
 from onetok.losses.adversarial import AdversarialTerm, DiscriminatorLoss
+from onetok.losses.contrastive import contrastive_loss
 from onetok.losses.masked import MaskedLoss
 from onetok.losses.reconstruction import ReconstructionLoss
 from onetok.models.classifier import Classifier
 from onetok.models.discriminator import Discriminator
 from onetok.models.maskgit import MaskGIT
 from onetok.models.tatitok import TATiTok
+from onetok.models.text_encoder import CLIP
 from onetok.models.titok import TiTok
 from onetok.models.titok_two_stage import TiTokTwoStage
 from onetok.models.vqgan import VQGAN
@@ -41,6 +43,18 @@ class ClassifierObjective(nn.Module):
             "total": F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing),
             "accuracy": (logits.argmax(dim=1) == batch.labels).float().mean().detach(),
         }
+
+
+class ContrastiveObjective(nn.Module):
+    """Tell which caption of the batch belongs to which image; every process and accumulated part on its own."""
+
+    def __init__(self, model: CLIP) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        images, texts = self.model(to_float(batch.inputs), batch.captions)  # (b, P) each
+        return contrastive_loss(images, texts, batch.captions, self.model.network.logit_scale)
 
 
 class TokenizerObjective(nn.Module):
@@ -103,6 +117,7 @@ class MaskedGeneratorObjective(nn.Module):
 _TITOK_NO_DECAY = ("positions", "class_embedding", "mask_token", "latent_tokens", "codebook", "embed")
 NO_DECAY: dict[type[nn.Module], tuple[str, ...]] = {
     Classifier: (),
+    CLIP: ("positional_embedding",),
     Discriminator: (),
     VQGAN: ("codebook",),
     TiTok: _TITOK_NO_DECAY,
