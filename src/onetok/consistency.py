@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from onetok.errors import nearest
@@ -12,12 +14,17 @@ from onetok.params import (
     READS_TEXT,
     Benchmark,
     ClassifierEncoder,
+    CLIPEncoder,
+    Dataset,
+    DigitsSource,
     Encoder,
     GenerationBenchmark,
     Generator,
+    ImageFolderSource,
     Images,
     InceptionEncoder,
     LPIPSEncoder,
+    OpenCLIPEncoder,
     PixelTokenizer,
     PublishedTATiTok,
     PublishedTiTok,
@@ -37,6 +44,8 @@ from onetok.params import (
     VQGANTokenizer,
 )
 
+IMAGENET_CLASSES = 1000
+
 
 def inconsistencies(study: Study) -> Iterator[tuple[str, str, str]]:
     """Yield (kind, name, what is wrong)."""
@@ -46,11 +55,51 @@ def inconsistencies(study: Study) -> Iterator[tuple[str, str, str]]:
                 yield kind, name, text
 
 
+def _dataset(study: Study, dataset: Dataset) -> Iterator[str]:
+    source = dataset.source
+    if source.caption is not None and "{class}" not in source.caption:
+        yield f"source.caption: {source.caption!r} lacks {{class}}; without captions, it is null"
+    imagenet = isinstance(source, ImageFolderSource) and source.class_names == "imagenet"
+    if imagenet and dataset.classes != IMAGENET_CLASSES:
+        yield f"source.class_names: imagenet needs {IMAGENET_CLASSES} classes, found {dataset.classes}"
+
+
 def _encoder(study: Study, encoder: Encoder) -> Iterator[str]:
-    if not isinstance(encoder, ClassifierEncoder):
-        return
-    yield from _training(encoder.training)
-    yield from _images(encoder.images)
+    if isinstance(encoder, ClassifierEncoder | CLIPEncoder):
+        yield from _training(encoder.training)
+        yield from _images(encoder.images)
+    if isinstance(encoder, CLIPEncoder):
+        yield from _clip(study, encoder)
+    if isinstance(encoder, ClassifierEncoder):
+        yield from _classifier(encoder)
+    if isinstance(encoder, OpenCLIPEncoder) and encoder.architecture not in (known := _architectures()):
+        text = f"architecture: open_clip has none named {encoder.architecture!r}"
+        yield f"{text}; {nearest(encoder.architecture, known)}"
+
+
+def _architectures() -> list[str]:
+    """Return the names of the configurations in open_clip, which takes seconds to import."""
+    package = find_spec("open_clip")
+    assert package is not None and package.origin is not None
+    return [path.stem for path in (Path(package.origin).parent / "model_configs").glob("*.json")]
+
+
+def _clip(study: Study, encoder: CLIPEncoder) -> Iterator[str]:
+    source, model = study.datasets[encoder.dataset].source, encoder.model
+    if isinstance(source, DigitsSource) and source.caption is None:
+        yield f"dataset: {encoder.dataset} has no captions (its source.caption is null)"
+    if encoder.images.size % model.patch_size:
+        yield f"model.patch_size {model.patch_size} does not divide images.size {encoder.images.size}"
+    if model.vision_width % model.vision_head_width:
+        width = model.vision_head_width
+        yield f"model.vision_width {model.vision_width} is not a multiple of vision_head_width {width}"
+    if model.text_width % model.text_heads:
+        yield f"model.text_width {model.text_width} is not a multiple of text_heads {model.text_heads}"
+    if model.context_length < 3:
+        yield f"model.context_length {model.context_length} leaves no place between both ends, expected 3 or more"
+
+
+def _classifier(encoder: ClassifierEncoder) -> Iterator[str]:
     for channels in encoder.model.channels:
         if channels % CLASSIFIER_GROUPS:
             yield f"model.channels: {channels} is not a multiple of the {CLASSIFIER_GROUPS} norm groups"
@@ -66,7 +115,7 @@ def _tokenizer(study: Study, tokenizer: Tokenizer) -> Iterator[str]:
         yield f"images.size {size}, but its benchmark's is {benchmark.images.size}"
     if isinstance(tokenizer, READS_TEXT):
         text = study.encoders[tokenizer.text]
-        if text.kind not in ("clip", "open-clip"):
+        if not isinstance(text, CLIPEncoder | OpenCLIPEncoder):
             yield f"text: {tokenizer.text} is of kind {text.kind}, expected a text encoder"
     yield from _model(study, tokenizer)
     if isinstance(tokenizer, TrainedTokenizer):
@@ -112,7 +161,9 @@ def _proxy(study: Study, tokenizer: Stage1Tokenizer) -> Iterator[str]:
         return
     size, patch = tokenizer.images.size, tokenizer.model.decoder_patch
     if (proxy.images.size, proxy.model.factor) != (size, patch):
-        text = f"proxy {tokenizer.proxy} has a code for every {proxy.model.factor} px of {proxy.images.size} px"
+        text = (
+            f"proxy {tokenizer.proxy} has a code for every {proxy.model.factor} px of {proxy.images.size} px"
+        )
         yield f"{text}, expected model.decoder_patch {patch} of images.size {size}"
 
 
@@ -129,7 +180,9 @@ def _perceptual(study: Study, tokenizer: PixelTokenizer) -> Iterator[str]:
         if isinstance(encoder, InceptionEncoder):
             text = f"{where}.encoder: {term.encoder} is of kind inception"
             yield f"{text}, which rounds images and passes no gradient"
-        if isinstance(encoder, LPIPSEncoder) != (term.layer == "lpips"):
+        if isinstance(encoder, CLIPEncoder | OpenCLIPEncoder):
+            yield f"{where}.encoder: {term.encoder} is of kind {encoder.kind}, which is no perceptual network"
+        elif isinstance(encoder, LPIPSEncoder) != (term.layer == "lpips"):
             yield f"{where}.layer: {term.encoder} of kind {encoder.kind} has no layer {term.layer!r}"
 
 
@@ -181,6 +234,8 @@ def _benchmark(study: Study, benchmark: Benchmark) -> Iterator[str]:
         encoder = study.encoders[name]
         if isinstance(encoder, LPIPSEncoder):
             yield f"{role}: {name} is of kind lpips, which has no features"
+        if isinstance(encoder, CLIPEncoder | OpenCLIPEncoder):
+            yield f"{role}: {name} is of kind {encoder.kind}, which has no classes"
         if isinstance(encoder, InceptionEncoder) and benchmark.class_accuracy:
             yield f"class_accuracy: the classes of {role} {name} are not the dataset's"
 
@@ -213,6 +268,7 @@ def _images(images: Images) -> Iterator[str]:
 
 
 CHECKS: dict[str, Any] = {
+    "datasets": _dataset,
     "encoders": _encoder,
     "tokenizers": _tokenizer,
     "tokens": _tokens,

@@ -26,6 +26,9 @@ Sha256 = Annotated[
 ]
 
 
+Caption = Annotated[str, Field(description="template with {class} in it; null: no captions")]
+
+
 @dataclass(frozen=True)
 class RefersTo:
     """Marks a field that names a variant of another kind."""
@@ -57,6 +60,7 @@ class DigitsSource(Strict):
     kind: Literal["digits"]
     size: Positive
     filter: Literal["nearest", "bilinear", "bicubic"]
+    caption: Caption | None = Field(description="{class} is zero … nine")
 
 
 class ImageFolderSource(Strict):
@@ -64,6 +68,8 @@ class ImageFolderSource(Strict):
 
     kind: Literal["imagefolder"]
     path: str
+    caption: Caption | None = Field(description="of images without a `.txt` beside them")
+    class_names: Literal["folders", "imagenet"] = Field(description="what {class} is in the caption")
 
 
 class HoldOut(Strict):
@@ -204,8 +210,40 @@ class LPIPSEncoder(Strict):
     weights: WeightsFile = Field(description="the channel weights")
 
 
+class CLIPModel(Strict):
+    patch_size: Positive
+    vision_width: Positive
+    vision_layers: Positive
+    vision_head_width: Positive
+    context_length: Positive = Field(description="token ids of a caption, both ends included")
+    text_width: Positive
+    text_layers: Positive
+    text_heads: Positive
+    embedding: Positive = Field(description="width of the space that images and texts share")
+    quick_gelu: bool
+
+
+class CLIPEncoder(Strict):
+    """A small CLIP trained on the study's captions."""
+
+    kind: Literal["clip"]
+    dataset: DatasetName
+    images: TrainingImages
+    model: CLIPModel
+    training: Training
+
+
+class OpenCLIPEncoder(Strict):
+    """A CLIP as open_clip publishes it."""
+
+    kind: Literal["open-clip"]
+    architecture: str = Field(description="as open_clip names it; OpenAI's weights need a quickgelu one")
+    weights: WeightsFile
+
+
 Encoder = Annotated[
-    ClassifierEncoder | InceptionEncoder | ConvNeXtEncoder | LPIPSEncoder, Field(discriminator="kind")
+    ClassifierEncoder | InceptionEncoder | ConvNeXtEncoder | LPIPSEncoder | CLIPEncoder | OpenCLIPEncoder,
+    Field(discriminator="kind"),
 ]
 
 # ---------------------------------------------------------------------------------------------- tokenizers

@@ -30,6 +30,7 @@ from onetok.errors import OnetokError
 from onetok.params import (
     READS_TEXT,
     ClassifierEncoder,
+    CLIPEncoder,
     CurvesFigure,
     GenerationBenchmark,
     PixelTokenizer,
@@ -173,18 +174,16 @@ def _weights(kind: str, name: str) -> str:
 
 def _encoder(study: Study, name: str) -> Job:
     entry = study.encoders[name]
-    trained = isinstance(entry, ClassifierEncoder)
+    datasets = [entry.dataset] if isinstance(entry, ClassifierEncoder | CLIPEncoder) else []
     return Job(
         artefact=Artefact(kind="encoders", name=name),
         params=_dump(entry),
-        inputs=(Artefact(kind="datasets", name=entry.dataset),)
-        if isinstance(entry, ClassifierEncoder)
-        else (),
-        payloads=(_shards(entry.dataset),) if isinstance(entry, ClassifierEncoder) else (),
+        inputs=tuple(Artefact(kind="datasets", name=dataset) for dataset in datasets),
+        payloads=tuple(_shards(dataset) for dataset in datasets),
         outputs=(
             "weights.safetensors",
             "config.json",
-            *(("scalars.csv", "accuracy.json") if trained else ()),
+            *(("scalars.csv", "accuracy.json") if datasets else ()),
         ),
     )
 

@@ -25,8 +25,9 @@ from onetok.receipts import sha256
 def fetch(weights: WeightsFile) -> Path:
     """Return the path of a published file: downloaded once, then checked against its digest.
 
-    Raises OnetokError where it cannot be had or is not the file that params pin.
+    Raises OnetokError where it cannot be had, or is not the file that params pin, or they pin none.
     """
+    expected = _pinned(weights)
     try:
         if weights.hub is not None:
             path = Path(hf_hub_download(weights.hub, weights.file, revision=weights.revision))
@@ -43,9 +44,24 @@ def fetch(weights: WeightsFile) -> Path:
     if not path.exists():
         raise OnetokError(f"{path}: no such file (weights.file in params)")
     found = sha256(path)
-    if not found.startswith(weights.sha256):
-        raise OnetokError(f"{path}: sha256 {found}, expected {weights.sha256} (params)")
+    if not found.startswith(expected):
+        raise OnetokError(f"{path}: sha256 {found}, expected {expected} (params)")
     return path
+
+
+def _pinned(weights: WeightsFile) -> str:
+    """Return the digest that params pin; a file of the Hub needs its revision, too."""
+    needed = ("revision", "sha256") if weights.hub is not None else ("sha256",)
+    lacking = [f"weights.{name}" for name in needed if getattr(weights, name) is None]
+    if weights.sha256 is not None and not lacking:
+        return weights.sha256
+    place = f"{weights.hub}/{weights.file}" if weights.hub is not None else weights.file
+    text = (
+        f"{place}: not pinned: {' and '.join(lacking)} {'are' if len(lacking) > 1 else 'is'} null in params"
+    )
+    if weights.hub is not None:
+        text += f"; `onetok pin {weights.hub} {weights.file}` prints them"
+    raise OnetokError(text)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

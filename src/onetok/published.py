@@ -1,4 +1,4 @@
-"""Published models: from params or from a released configuration to ours, by system, as `pretrained.KEY_MAPS` names them.
+"""Published models: from params or a released configuration to ours, by system, as `pretrained.KEY_MAPS` names them.
 
 A released configuration leaves much to the released code; what it leaves is written down here.
 """
@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from onetok import params
-from onetok.errors import OnetokError
+from onetok.errors import OnetokError, nearest
 from onetok.models.quantizers import GaussianConfig, QuantizerConfig, VectorQuantizerConfig
 from onetok.models.tatitok import TATiTok, TATiTokConfig
+from onetok.models.text_encoder import CLIPConfig
 from onetok.models.titok import SIZES, TiTok, TiTokConfig, TiTokInit
 from onetok.models.titok_two_stage import TiTokTwoStage, TwoStageConfig
 from onetok.models.vqgan import MASKGIT_VQGAN, VQGAN, VQGANConfig
@@ -94,6 +95,46 @@ def vqgan_config(entry: params.VQGANModel, image_size: int) -> VQGANConfig:
     values = entry.model_dump(exclude={"quantizer"})
     quantizer = VectorQuantizerConfig(**entry.quantizer.model_dump(exclude={"kind"}))
     return VQGANConfig(image_size=image_size, **values, quantizer=quantizer)
+
+
+# ---------------------------------------------------------------------------------------------- text encoders
+
+_TOP = {"embed_dim", "quick_gelu", "vision_cfg", "text_cfg"}
+_VISION = {"image_size", "patch_size", "width", "layers", "head_width"}
+_TEXT = {"context_length", "vocab_size", "width", "layers", "heads"}
+
+
+def clip_config(architecture: str) -> CLIPConfig:
+    """Return the config of an architecture that open_clip lists.
+
+    Raises OnetokError for a name that it does not list, and for towers with more than the original CLIP's.
+    """
+    import open_clip  # takes seconds to import: only where it is asked
+
+    known = open_clip.list_models()
+    if architecture not in known:  # of other names open_clip would ask the Hub
+        raise OnetokError(
+            f"architecture: open_clip has none named {architecture!r}; {nearest(architecture, known)}"
+        )
+    released = open_clip.get_model_config(architecture)
+    vision, text = released["vision_cfg"], released["text_cfg"]
+    plain = released.keys() <= _TOP and vision.keys() <= _VISION and text.keys() <= _TEXT
+    if not plain or isinstance(vision["layers"], list):
+        raise OnetokError(f"architecture: {architecture!r} is not the original CLIP's pair of transformers")
+    return CLIPConfig(
+        image_size=vision["image_size"],
+        patch_size=vision["patch_size"],
+        vision_width=vision["width"],
+        vision_layers=vision["layers"],
+        vision_head_width=vision.get("head_width", 64),
+        context_length=text["context_length"],
+        vocab_size=text["vocab_size"],
+        text_width=text["width"],
+        text_layers=text["layers"],
+        text_heads=text["heads"],
+        embedding=released["embed_dim"],
+        quick_gelu=released.get("quick_gelu", False),
+    )
 
 
 # ---------------------------------------------------------------------------------------------- from a release

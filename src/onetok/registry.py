@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ConfigDict, TypeAdapter, with_config
+from pydantic import BaseModel, ConfigDict, TypeAdapter, with_config
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from onetok import params
+from onetok.data.captions import VOCABULARY
 from onetok.errors import OnetokError
 from onetok.losses.adversarial import AdversarialTerm
 from onetok.losses.codes import CodeLoss
@@ -25,12 +26,12 @@ from onetok.models.inception import Inception, InceptionConfig
 from onetok.models.lpips import LPIPS, LPIPSConfig
 from onetok.models.maskgit import MaskGIT, MaskGITConfig
 from onetok.models.tatitok import TATiTok, TATiTokConfig
-from onetok.models.text_encoder import CaptionStates
+from onetok.models.text_encoder import CLIP, CaptionStates, CLIPConfig
 from onetok.models.titok import SIZES, TiTok, TiTokConfig, TiTokInit
 from onetok.models.titok_two_stage import TiTokTwoStage, TwoStageConfig
 from onetok.models.vqgan import VQGAN, VQGANConfig
 from onetok.pretrained import load_strictly
-from onetok.published import quantizer_config, vqgan_config
+from onetok.published import clip_config, quantizer_config, vqgan_config
 from onetok.sampling.guidance import Guidance
 from onetok.sampling.masked import MaskedSampling
 from onetok.sampling.schedules import MaskSchedule
@@ -40,6 +41,7 @@ CPU = torch.device("cpu")  # where models are built; the training loop moves the
 
 MODELS: dict[str, tuple[type[nn.Module], type]] = {
     "classifier": (Classifier, ClassifierConfig),
+    "clip": (CLIP, CLIPConfig),
     "convnext": (ConvNeXt, ConvNeXtConfig),
     "inception": (Inception, InceptionConfig),
     "lpips": (LPIPS, LPIPSConfig),
@@ -65,14 +67,22 @@ def build_classifier(entry: params.ClassifierEncoder, classes: int) -> Classifie
     return Classifier(config)
 
 
-def build_published_encoder(entry: params.InceptionEncoder | params.ConvNeXtEncoder) -> Inception | ConvNeXt:
+def build_clip(entry: params.CLIPEncoder) -> CLIP:
+    return CLIP(CLIPConfig(image_size=entry.images.size, vocab_size=VOCABULARY, **entry.model.model_dump()))
+
+
+def build_published_encoder(
+    entry: params.InceptionEncoder | params.ConvNeXtEncoder | params.OpenCLIPEncoder,
+) -> Inception | ConvNeXt | CLIP:
     """Return the network of a published encoder, its weights still to be loaded into `.network`."""
+    if isinstance(entry, params.OpenCLIPEncoder):
+        return CLIP(clip_config(entry.architecture))
     if isinstance(entry, params.ConvNeXtEncoder):
         return ConvNeXt(ConvNeXtConfig(input_size=entry.input_size))
     return Inception(InceptionConfig())
 
 
-def build_tokenizer(entry: params.TrainedTokenizer) -> nn.Module:
+def build_tokenizer(entry: params.TrainedTokenizer) -> TiTok | VQGAN:
     """Return the tokenizer that an entry trains, as training starts from it.
 
     It reads the artefacts that the entry names: stage 1 its proxy, stage 2 the weights of stage 1, TA-TiTok the size of
@@ -121,6 +131,7 @@ def build_tokenizer_objective(entry: params.TrainedTokenizer, device: torch.devi
     """Return a tokenizer with what it is trained on, its frozen networks on `device`."""
     model = build_tokenizer(entry)
     if isinstance(entry, params.Stage1Tokenizer):
+        assert isinstance(model, TiTokTwoStage)
         proxy = load_tokenizer(entry.proxy, device)
         return CodeObjective(model, proxy, CodeLoss(quantizer=entry.losses.quantizer))
     assert isinstance(entry, params.PixelTokenizer)
@@ -133,7 +144,7 @@ def build_tokenizer_objective(entry: params.TrainedTokenizer, device: torch.devi
     )
 
 
-def build_caption_states(entry: params.Tokenizer, device: torch.device) -> CaptionStates | None:
+def build_caption_states(entry: BaseModel, device: torch.device) -> CaptionStates | None:
     """Return what a tokenizer's decoder reads captions with, None where it reads none."""
     return CaptionStates(load_encoder(entry.text, device)) if isinstance(entry, params.READS_TEXT) else None
 

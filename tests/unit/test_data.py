@@ -96,10 +96,10 @@ def folder_dataset(tmp_path):
     return tmp_path / "pictures"
 
 
-def folder_params(path, split):
+def folder_params(path, split, caption=None, names="folders"):
     return Dataset.model_validate(
         {
-            "source": {"kind": "imagefolder", "path": str(path)},
+            "source": {"kind": "imagefolder", "path": str(path), "caption": caption, "class_names": names},
             "split": split,
             "classes": 2,
             "samples_per_shard": 4,
@@ -176,7 +176,7 @@ def test_every_epoch_visits_every_sample_once_and_orders_differ():
 def test_batches_do_not_depend_on_start_workers_or_processes(tmp_path, workers):
     write_shards(samples(), tmp_path, samples_per_shard=3)
     images = TrainingImages(shorter_edge=16, size=16, filter="bicubic", crop="center", flip=True, shift=2)
-    read = AugmentedImages(Shards(tmp_path), images, seed=5)
+    read = AugmentedImages(Shards(tmp_path), images, seed=5, tokenize=None)
     common = {"length": 7, "seed": 5, "batch": 4, "stop": 4}
     whole = list(batches(read, **common, start=0, rank=0, world=1, workers=workers))
     later = list(batches(read, **common, start=2, rank=0, world=1, workers=0))

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from onetok.data.batches import Batch
+from onetok.data.batches import Batch, no_captions
 from onetok.errors import OnetokError
 from onetok.models.maskgit import MaskGIT
 from onetok.models.quantizers import VectorQuantizer, VectorQuantizerConfig
@@ -47,7 +47,8 @@ class Ids:
     def __call__(self, positions, indices):
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(0, CONFIG.codebook_size, (50, CONFIG.tokens), generator=generator)
-        return Batch(ids[indices], torch.from_numpy(indices % CONFIG.classes))
+        labels = torch.from_numpy(indices % CONFIG.classes)
+        return Batch(ids[indices], labels, no_captions(len(indices)))
 
 
 def run(scratch, training, stop=None):
@@ -127,7 +128,8 @@ def test_looking_at_a_model_does_not_change_its_training(tmp_path):
         accelerator = Accelerator(cpu=True)
 
         def read(positions, indices):
-            return Batch(pixels[indices], torch.zeros(len(indices), dtype=torch.int64))
+            labels = torch.zeros(len(indices), dtype=torch.int64)
+            return Batch(pixels[indices], labels, no_captions(len(indices)))
 
         task = single_phase(model, objective, read, 8, training, accelerator.state, 0, draw, 1)
         train(task, training, accelerator, tmp_path / name, "test", lambda *_: None)

@@ -1,6 +1,6 @@
 """Training batches as a stateless function of (seed, step): any process, any restart, the same samples.
 
-Legend: B samples of the global batch · b samples of this process.
+Legend: B samples of the global batch · b samples of this process · T token ids of a caption.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from onetok.data.captions import CaptionTokenizer
 from onetok.data.images import augment, prepare
 from onetok.data.shards import Shards
 from onetok.params import Images, TrainingImages
@@ -24,6 +25,26 @@ from onetok.params import Images, TrainingImages
 class Batch(NamedTuple):
     inputs: Tensor  # images (b, 3, S, S) uint8, or token ids (b, N) int64
     labels: Tensor  # (b,) int64
+    captions: Tensor  # (b, T) int64 token ids, T = 0 where nobody reads text
+
+
+def no_captions(size: int) -> Tensor:
+    return torch.zeros(size, 0, dtype=torch.int64)  # (b, 0)
+
+
+def caption_ids(
+    shards: Shards, rows: Sequence[int] | NDArray[Any], tokenize: CaptionTokenizer | None
+) -> Tensor:
+    """Return the captions of some samples as token ids: (b, T) int64, T = 0 where nobody reads them."""
+    if tokenize is None:
+        return no_captions(len(rows))
+    return tokenize([shards.caption(int(row)) for row in rows])
+
+
+def caption_batches(shards: Shards, batch: int, tokenize: CaptionTokenizer | None) -> Iterator[Tensor]:
+    """Yield the captions of a whole split in the order and size of `image_batches`: (≤ batch, T) int64."""
+    for start in range(0, len(shards), batch):
+        yield caption_ids(shards, range(start, min(start + batch, len(shards))), tokenize)
 
 
 ReadBatch = Callable[[NDArray[np.int64], NDArray[np.int64]], Batch]
@@ -128,10 +149,12 @@ def image_batches(shards: Shards, images: Images, batch: int, workers: int) -> I
 
 
 class AugmentedImages:
-    """Reads training views of shards; the view at position p is drawn from (seed, p)."""
+    """Reads training views of shards; the view at position p is drawn from (seed, p). None tokenizes no caption."""
 
-    def __init__(self, shards: Shards, images: TrainingImages, seed: int) -> None:
-        self.shards, self.images, self.seed = shards, images, seed
+    def __init__(
+        self, shards: Shards, images: TrainingImages, seed: int, tokenize: CaptionTokenizer | None
+    ) -> None:
+        self.shards, self.images, self.seed, self.tokenize = shards, images, seed, tokenize
 
     def __call__(self, positions: NDArray[np.int64], indices: NDArray[np.int64]) -> Batch:
         views = [
@@ -139,4 +162,5 @@ class AugmentedImages:
             for p, i in zip(positions, indices, strict=True)
         ]
         labels: NDArray[Any] = self.shards.labels[indices].astype(np.int64)
-        return Batch(torch.from_numpy(np.stack(views)), torch.from_numpy(labels))
+        captions = caption_ids(self.shards, indices, self.tokenize)
+        return Batch(torch.from_numpy(np.stack(views)), torch.from_numpy(labels), captions)

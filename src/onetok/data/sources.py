@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,9 @@ RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
+
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 class Sample(NamedTuple):
@@ -50,11 +53,12 @@ class DigitsPool:
         image = grey.resize(size, RESAMPLING[self.source.filter]).convert("RGB")
         buffer = io.BytesIO()
         image.save(buffer, format="PNG")
-        return Sample(f"digit-{item:04d}", buffer.getvalue(), "png", label, None)
+        caption = _caption(self.source.caption, DIGITS[label])
+        return Sample(f"digit-{item:04d}", buffer.getvalue(), "png", label, caption)
 
 
 class FolderPool:
-    """Class sub-folders of image files, captions beside them."""
+    """Class sub-folders of image files; a caption beside an image wins over the template."""
 
     def __init__(self, source: ImageFolderSource, folders: list[str | None]) -> None:
         self.root = Path(source.path)
@@ -63,6 +67,18 @@ class FolderPool:
         self.files: list[Path] = []
         self.classes = self._class_names(folders[0])
         self.labels = {name: label for label, name in enumerate(self.classes)}
+        self.source, self.names = source, self._names(source)
+
+    def _names(self, source: ImageFolderSource) -> Sequence[str]:
+        """Return what the classes are called in captions; ImageNet's in the order of the sorted folders."""
+        if source.caption is None or source.class_names == "folders":
+            return self.classes
+        from open_clip import IMAGENET_CLASSNAMES  # takes seconds to import: only where it is read
+
+        if len(self.classes) != len(IMAGENET_CLASSNAMES):
+            found = f"{len(self.classes)} class sub-folders"
+            raise OnetokError(f"{self.root}: {found}, class_names imagenet needs {len(IMAGENET_CLASSNAMES)}")
+        return tuple(IMAGENET_CLASSNAMES)
 
     def _folder(self, folder: str | None) -> Path:
         path = self.root / folder if folder else self.root
@@ -102,9 +118,18 @@ class FolderPool:
         except (UnidentifiedImageError, OSError, SyntaxError) as error:
             raise OnetokError(f"{path}: not a readable image ({error})") from None
         beside = path.with_suffix(".txt")
-        caption = beside.read_text(encoding="utf-8") if beside.exists() else None
+        caption = _caption(self.source.caption, self.names[label])
+        if beside.exists():
+            try:
+                caption = beside.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise OnetokError(f"{beside}: not UTF-8 text ({error.reason})") from None
         key = path.relative_to(self.root).with_suffix("").as_posix().replace("/", "-").replace(".", "_")
         return Sample(key, content, path.suffix.lower().lstrip("."), label, caption)
+
+
+def _caption(template: str | None, name: str) -> str | None:
+    return template.replace("{class}", name) if template is not None else None
 
 
 Pool = DigitsPool | FolderPool

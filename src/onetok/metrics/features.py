@@ -1,6 +1,6 @@
 """One pass over images gives what every feature metric needs.
 
-Legend: M images · F features · K classes.
+Legend: M images · F features · K classes · D captions · P width of the space that CLIP shares.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from onetok.data.images import to_float
+from onetok.models.text_encoder import CLIP
 
 
 class FeatureExtractor(Protocol):
@@ -33,6 +35,20 @@ class PerceptualNetwork(FeatureExtractor, Protocol):
 class Features(NamedTuple):
     features: NDArray[np.float32]  # (M, F)
     logits: NDArray[np.float32]  # (M, K)
+
+
+class CaptionChoice:
+    """A CLIP as a classifier without training: the logits of an image are its cosines with D captions."""
+
+    def __init__(self, model: CLIP, captions: Tensor) -> None:
+        self.model = model
+        self.texts = F.normalize(captions, dim=1)  # (D, P), pooled states
+
+    def features(self, images: Tensor) -> Tensor:
+        return self.model.features(images)  # (B, P)
+
+    def logits(self, features: Tensor) -> Tensor:
+        return F.normalize(features, dim=1) @ self.texts.T  # (B, D)
 
 
 @torch.inference_mode()

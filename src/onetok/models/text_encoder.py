@@ -107,7 +107,7 @@ class CLIP(nn.Module):
 
 @dataclass(frozen=True)
 class CaptionStates:
-    """What a tokenizer's decoder reads of captions: token ids (B, T) → states (B, T, S). No module: it is not trained."""
+    """What a decoder reads of captions: token ids (B, T) → states (B, T, S). No module: it is not trained."""
 
     encoder: CLIP
 

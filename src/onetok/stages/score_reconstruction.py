@@ -17,8 +17,8 @@ from onetok.data.shards import Shards
 from onetok.metrics.codebook import codebook_use
 from onetok.metrics.pixels import psnr, ssim
 from onetok.metrics.suites import reconstruction_suite
-from onetok.progress import track
 from onetok.models.text_encoder import CaptionStates
+from onetok.progress import track
 from onetok.registry import build_caption_states, load_tokenizer
 from onetok.sheets import grid
 from onetok.stages.runtime import Context, main
@@ -37,7 +37,7 @@ class Measured:
     tokens: int = 0  # N
 
     def scores(self, codebook_size: int | None) -> dict[str, float | None]:
-        scores = {
+        scores: dict[str, float | None] = {
             "images": len(torch.cat(self.psnr)),
             "tokens": self.tokens,
             "psnr": float(torch.cat(self.psnr).mean()),

@@ -1,34 +1,50 @@
-"""Train the classifier whose features score images, or fetch a published one."""
+"""Train the networks that look at images, or read captions; or fetch published ones."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from onetok.data.batches import AugmentedImages, image_batches
+from onetok.data.captions import CaptionTokenizer
 from onetok.data.shards import Shards
-from onetok.metrics.features import class_accuracy, extract_features
+from onetok.errors import OnetokError
+from onetok.metrics.features import CaptionChoice, FeatureExtractor, class_accuracy, extract_features
 from onetok.models.lpips import LPIPS, LPIPSConfig, published_state
-from onetok.params import ClassifierEncoder, ConvNeXtEncoder, InceptionEncoder, LPIPSEncoder
+from onetok.params import (
+    ClassifierEncoder,
+    CLIPEncoder,
+    ConvNeXtEncoder,
+    InceptionEncoder,
+    LPIPSEncoder,
+    OpenCLIPEncoder,
+)
 from onetok.pretrained import fetch, load_strictly, read_tensors
-from onetok.registry import build_classifier, build_published_encoder, load_model, save_model
+from onetok.registry import build_classifier, build_clip, build_published_encoder, load_model, save_model
 from onetok.stages.fit import fit
 from onetok.stages.runtime import Context, main
 from onetok.training.loop import Task
-from onetok.training.tasks import ClassifierObjective, single_phase
+from onetok.training.tasks import ClassifierObjective, ContrastiveObjective, single_phase
 
 
 def train_encoder(context: Context) -> None:
     entry = context.study.encoders[context.job.name]
     if isinstance(entry, ClassifierEncoder):
         train_classifier(context, entry)
+    elif isinstance(entry, CLIPEncoder):
+        train_clip(context, entry)
     elif context.processes.is_main_process:
         save_model(fetch_published(entry), context.folder)
 
 
-def fetch_published(entry: InceptionEncoder | ConvNeXtEncoder | LPIPSEncoder) -> nn.Module:
+def fetch_published(
+    entry: InceptionEncoder | ConvNeXtEncoder | LPIPSEncoder | OpenCLIPEncoder,
+) -> nn.Module:
     if isinstance(entry, LPIPSEncoder):
         return fetch_lpips(entry)
     model = build_published_encoder(entry)
@@ -53,7 +69,7 @@ def train_classifier(context: Context, entry: ClassifierEncoder) -> None:
     def build() -> tuple[Task, nn.Module]:
         model = build_classifier(entry, context.study.datasets[entry.dataset].classes)
         objective = ClassifierObjective(model, entry.label_smoothing)
-        read = AugmentedImages(train, entry.images, entry.training.seed)
+        read = AugmentedImages(train, entry.images, entry.training.seed, tokenize=None)
         task = single_phase(
             model, objective, read, len(train), entry.training, context.processes, context.workers
         )
@@ -61,15 +77,57 @@ def train_classifier(context: Context, entry: ClassifierEncoder) -> None:
 
     fit(context, build, entry.training)
     if context.processes.is_main_process:
-        score(context, entry, Shards(shards / "val"))
+        val = Shards(shards / "val")
+        score(context, entry, val, load_model(context.folder, context.device), val.labels)
 
 
-def score(context: Context, entry: ClassifierEncoder, val: Shards) -> None:
-    """Write the accuracy on the validation split."""
+def train_clip(context: Context, entry: CLIPEncoder) -> None:
+    shards = Path("results/datasets") / entry.dataset / "shards"
+    train = Shards(shards / "train")
+    if not train.index["caption_size"].any():
+        raise OnetokError(f"{train.directory}: no sample has a caption, expected text to learn from")
+    tokenize = CaptionTokenizer(context_length=entry.model.context_length)
+
+    def build() -> tuple[Task, nn.Module]:
+        model = build_clip(entry)
+        read = AugmentedImages(train, entry.images, entry.training.seed, tokenize)
+        task = single_phase(
+            model,
+            ContrastiveObjective(model),
+            read,
+            len(train),
+            entry.training,
+            context.processes,
+            context.workers,
+        )
+        return task, model
+
+    fit(context, build, entry.training)
+    if context.processes.is_main_process:
+        score_captions(context, entry, Shards(shards / "val"), tokenize)
+
+
+@torch.inference_mode()
+def score_captions(context: Context, entry: CLIPEncoder, val: Shards, tokenize: CaptionTokenizer) -> None:
+    """Write how often an image is nearest to its own caption, of all that differ in the validation split."""
     model = load_model(context.folder, context.device)
+    captions, own = np.unique([val.caption(i) for i in range(len(val))], return_inverse=True)  # (D,), (M,)
+    parts = tokenize(captions.tolist()).split(entry.training.batch)
+    texts = torch.cat([model.encode_text(ids.to(context.device)).pooled for ids in parts])  # (D, P)
+    score(context, entry, val, CaptionChoice(model, texts), own)
+
+
+def score(
+    context: Context,
+    entry: ClassifierEncoder | CLIPEncoder,
+    val: Shards,
+    model: FeatureExtractor,
+    labels: NDArray[np.integer],
+) -> None:
+    """Write the accuracy on the validation split."""
     images = image_batches(val, entry.images, entry.training.batch, context.workers)
     logits = extract_features({"encoder": model}, images, context.device)["encoder"].logits
-    accuracy = {"images": len(val), "accuracy": class_accuracy(logits, val.labels)}
+    accuracy = {"images": len(val), "accuracy": class_accuracy(logits, labels)}
     (context.folder / "accuracy.json").write_text(json.dumps(accuracy, indent=2) + "\n")
     print(
         f"train_encoder {context.job.name}: accuracy {accuracy['accuracy']:.4f} on {len(val)} validation images"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from onetok.data.captions import CaptionTokenizer
 from onetok.data.images import to_float, to_uint8
 from onetok.losses.adversarial import AdversarialTerm, DiscriminatorLoss
 from onetok.losses.codes import CodeLoss
+from onetok.losses.contrastive import contrastive_loss
 from onetok.losses.masked import MaskedLoss
 from onetok.losses.reconstruction import ReconstructionLoss
 from onetok.models.classifier import Classifier
@@ -24,7 +25,7 @@ from onetok.models.discriminator import Discriminator
 from onetok.models.maskgit import MaskGIT
 from onetok.models.quantizers import Reconstruction, Tokens
 from onetok.models.tatitok import TATiTok
-from onetok.models.text_encoder import CaptionStates
+from onetok.models.text_encoder import CLIP, CaptionStates
 from onetok.models.titok import TiTok
 from onetok.models.titok_two_stage import TiTokTwoStage
 from onetok.models.vqgan import VQGAN
@@ -47,10 +48,22 @@ class ClassifierObjective(nn.Module):
         }
 
 
+class ContrastiveObjective(nn.Module):
+    """Tell which caption of the batch belongs to which image; every process and accumulated part on its own."""
+
+    def __init__(self, model: CLIP) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        images, texts = self.model(to_float(batch.inputs), batch.captions)  # (b, P) each
+        return contrastive_loss(images, texts, batch.captions, self.model.network.logit_scale)
+
+
 class TokenizerObjective(nn.Module):
     """What a tokenizer learns from a batch, and how it rebuilds the images of one."""
 
-    model: nn.Module
+    model: TiTok | VQGAN
     tokenize: CaptionTokenizer | None = None  # how captions of a batch become ids, where they are read
 
     def reconstruct(self, model: nn.Module, images: Tensor, captions: Tensor) -> Reconstruction:
@@ -62,6 +75,8 @@ class TokenizerObjective(nn.Module):
 class CodeObjective(TokenizerObjective):
     """Stage 1 of TiTok: predict the codes that a frozen VQGAN gives the images."""
 
+    model: TiTokTwoStage
+
     def __init__(self, model: TiTokTwoStage, proxy: VQGAN, loss: CodeLoss) -> None:
         super().__init__()
         self.model, self.loss = model, loss
@@ -71,6 +86,7 @@ class CodeObjective(TokenizerObjective):
         images = to_float(batch.inputs)
         with torch.no_grad():
             codes = self.proxy[0].encode(images).ids
+        assert codes is not None
         prediction = self.model.predict_codes(images)
         losses = self.loss(prediction.logits, codes, prediction.losses)
         losses["accuracy"] = (prediction.logits.argmax(dim=-1) == codes).float().mean()
@@ -150,6 +166,7 @@ class MaskedGeneratorObjective(nn.Module):
 _TITOK_NO_DECAY = ("positions", "class_embedding", "mask_token", "latent_tokens", "codebook", "embed")
 NO_DECAY: dict[type[nn.Module], tuple[str, ...]] = {
     Classifier: (),
+    CLIP: ("positional_embedding",),
     Discriminator: (),
     VQGAN: ("codebook",),
     TiTok: _TITOK_NO_DECAY,
