@@ -522,6 +522,7 @@ class Reference(Strict):
 
 class ReconstructionBenchmark(Reference):
     kind: Literal["reconstruction"]
+    inception_splits: Positive
 
 
 class GenerationBenchmark(Reference):

@@ -11,9 +11,13 @@ RECONSTRUCTION = {
     "codebook_usage": "share of codebook entries that occur on the scored images",
     "codebook_entropy": "entropy of the codes in bits",
     "rfid": "Fréchet distance of reconstructions to the originals",
+    "inception_score": "inception score of reconstructions by the encoder's classes",
+    "inception_score_std": "its standard deviation over splits",
     "accuracy": "share of reconstructions classified as their original's class",
     "accuracy_real": "the same share of the originals",
     "rfid_judge": "rFID by the judge's features",
+    "inception_score_judge": "inception score of reconstructions by the judge's classes",
+    "inception_score_std_judge": "its standard deviation over splits",
     "accuracy_judge": "class accuracy of reconstructions by the judge",
     "accuracy_real_judge": "class accuracy of originals by the judge",
 }

@@ -26,12 +26,19 @@ from onetok.metrics.precision_recall import precision_recall
 Labels = NDArray[np.integer[Any]]
 
 
-def reconstruction_suite(reference: Features, rebuilt: Features, labels: Labels | None) -> dict[str, float]:
+def reconstruction_suite(
+    reference: Features, rebuilt: Features, labels: Labels | None, *, splits: int
+) -> dict[str, float]:
     """Compare reconstructions with the originals, image by image in the same order.
 
     `labels` are None where the extractor has other classes than the images.
     """
-    scores = {"rfid": _distance(reference, rebuilt)}
+    score = inception_score(rebuilt.logits, splits)
+    scores = {
+        "rfid": _distance(reference, rebuilt),
+        "inception_score": score.mean,
+        "inception_score_std": score.std,
+    }
     if labels is not None:
         scores["accuracy"] = class_accuracy(rebuilt.logits, labels)
         scores["accuracy_real"] = class_accuracy(reference.logits, labels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from onetok.metrics.codebook import codebook_use
 from onetok.metrics.pixels import psnr, ssim
 from onetok.metrics.suites import reconstruction_suite
 from onetok.models.text_encoder import CaptionStates
+from onetok.params import ReconstructionBenchmark
 from onetok.progress import track
 from onetok.registry import build_caption_states, load_tokenizer
 from onetok.sheets import grid
@@ -53,6 +55,7 @@ def score_reconstruction(context: Context) -> None:
     name = context.job.name
     entry = context.study.tokenizers[name]
     benchmark = context.study.benchmarks[entry.benchmark]
+    assert isinstance(benchmark, ReconstructionBenchmark)
     shards = Shards(Path("results/datasets") / benchmark.dataset / "shards" / benchmark.split)
     tokenizer = load_tokenizer(name, context.device)
     text = build_caption_states(entry, context.device)
@@ -69,7 +72,7 @@ def score_reconstruction(context: Context) -> None:
         entry.benchmark,
         benchmark,
         rebuild(tokenizer, text, zip(tracked, captions, strict=True), context.device, measured),
-        lambda a, b: reconstruction_suite(a, b, labels),
+        partial(reconstruction_suite, labels=labels, splits=benchmark.inception_splits),
     )
     scores |= measured.scores(tokenizer.codebook_size)
     scores["parameters"] = sum(p.numel() for p in tokenizer.parameters())
