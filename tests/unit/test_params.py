@@ -125,6 +125,75 @@ MISTAKES = [
         "encoder_patch: 7",
         [r"tokenizers.titok.vq-16: model.encoder_patch 7 does not divide images.size 32"],
     ),
+    (
+        "datasets/labelled.yaml",
+        "of the digit {class}",
+        "of the digit {clas}",
+        [r"datasets.labelled.digits: source.caption: 'a photo of the digit {clas}' lacks {class}"],
+    ),
+    (
+        "datasets/labelled.yaml",
+        '"a photo of the digit {class}"',
+        "null",
+        [r"encoders.clip.digits: dataset: labelled/digits has no captions \(its source.caption is null\)"],
+    ),
+    (
+        "datasets/labelled.yaml",
+        "source: {kind: digits, size: 32, filter: bicubic, caption: ",
+        "source: {kind: imagefolder, path: data, class_names: imagenet, caption: ",
+        [r"datasets.labelled.digits: source.class_names: imagenet needs 1000 classes, found 10"],
+    ),
+    (
+        "encoders/clip.yaml",
+        "text_heads: 4",
+        "text_heads: 5",
+        [r"encoders.clip.digits: model.text_width 64 is not a multiple of text_heads 5"],
+    ),
+    (
+        "encoders/clip.yaml",
+        "patch_size: 8",
+        "patch_size: 7",
+        [r"encoders.clip.digits: model.patch_size 7 does not divide images.size 32"],
+    ),
+    (
+        "encoders/clip.yaml",
+        "vision_head_width: 16",
+        "vision_head_width: 24",
+        [r"encoders.clip.digits: model.vision_width 64 is not a multiple of vision_head_width 24"],
+    ),
+    (
+        "encoders/clip.yaml",
+        "context_length: 16",
+        "context_length: 2",
+        [r"encoders.clip.digits: model.context_length 2 leaves no place between both ends"],
+    ),
+    (
+        "encoders/published.yaml",
+        "  published: {}",
+        """\
+  published:
+    vit:
+      kind: open-clip
+      architecture: ViT-L-14-336-quickgel
+      weights: {hub: a/b, revision: null, url: null, file: x, sha256: null}
+""",
+        [
+            r"encoders.published.vit: architecture: open_clip has none named 'ViT-L-14-336-quickgel'; "
+            r"nearest known: ViT-L-14-336-quickgelu"
+        ],
+    ),
+    (
+        "tokenizers/titok.yaml",
+        "encoder: classifiers/digits",
+        "encoder: clip/digits",
+        [r"losses.perceptual.0.encoder: clip/digits is of kind clip, which is no perceptual network"],
+    ),
+    (
+        "benchmarks/reconstruction.yaml",
+        "judge: classifiers/digits-judge",
+        "judge: clip/digits",
+        [r"benchmarks.reconstruction.digits: judge: clip/digits is of kind clip, which has no classes"],
+    ),
 ]
 
 

@@ -43,7 +43,7 @@ def test_without_a_network_the_origin_is_named(where, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
-    weights = WeightsFile(**where, revision=None, file="weights.bin", sha256="00000000")
+    weights = WeightsFile(**where, revision="main", file="weights.bin", sha256="00000000")
     with pytest.raises(
         OnetokError, match=r"weights.bin: cannot be downloaded from (someone/something|https://)"
     ):

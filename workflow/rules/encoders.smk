@@ -1,4 +1,4 @@
-"""Encoders: the networks that look at images.
+"""Encoders: the networks that look at images or read captions.
 
 REQUIRED INPUTS:
     results/datasets/…/{receipt.json, shards/}, or published weights
