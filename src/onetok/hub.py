@@ -184,7 +184,7 @@ def _text_encoder_folder(folder: Path, receipt: dict[str, Any] | None) -> Path:
     named = receipt["params"].get("text") if receipt is not None else None
     if inside.exists() or named is None:
         return inside
-    results = folder.resolve().parents[2]  # of results/tokenizers/<family>/<variant>
+    results = (folder / "../../..").resolve()  # of results/tokenizers/<family>/<variant>
     return results / "encoders" / str(named)
 
 

@@ -95,11 +95,12 @@ def _write(files: Mapping[Path, bytes]) -> None:
         for path, temporary in partial.items():
             temporary.replace(path)
     except OSError as error:
+        raise OnetokError(f"{_shown(folder)}: cannot be written to: {error.strerror}") from None
+    finally:
         for temporary in partial.values():
             temporary.unlink(missing_ok=True)
-        if made and folder.exists():
+        if made and folder.exists() and not any(folder.iterdir()):
             folder.rmdir()
-        raise OnetokError(f"{_shown(folder)}: cannot be written to: {error.strerror}") from None
 
 
 def _shown(path: Path | str) -> str:
