@@ -47,7 +47,7 @@ CPU = torch.device("cpu")
 
 
 def load_tokenizer(
-    name: str | Path, device: str = "cpu", *, study: Path = Path(), revision: str | None = None
+    name: str | Path, device: str = "cpu", *, study: str | Path = ".", revision: str | None = None
 ) -> ImageTokenizer:
     """Return a tokenizer by the first of these that `name` is.
 
@@ -59,7 +59,7 @@ def load_tokenizer(
     """
     where = open_device(device)
     saved = (Path(name) / "config.json").exists()
-    found = from_pretrained(name) if saved else _by_name(str(name), study, revision)
+    found = from_pretrained(name) if saved else _by_name(str(name), Path(study), revision)
     return ImageTokenizer(found, str(name), where)
 
 
@@ -231,10 +231,12 @@ class ImageTokenizer:
             raise OnetokError(f"ids: found {found}, expected 0 to {self.codebook_size - 1}")
         return self.model.tokens_from_ids(ids.to(self.device, torch.int64))
 
-    def save_pretrained(self, folder: Path, *, summary: str) -> None:
+    def save_pretrained(self, folder: str | Path, *, summary: str) -> None:
         """Write a folder that load_tokenizer reads on any machine."""
-        card = Card(name=folder.name, summary=summary, receipt=self.receipt)
-        save_pretrained(self.model, folder, images=self.images, card=card, text_encoder=self.text_encoder)
+        card = Card(name=Path(folder).name, summary=summary, receipt=self.receipt)
+        save_pretrained(
+            self.model, Path(folder), images=self.images, card=card, text_encoder=self.text_encoder
+        )
 
     def push_to_hub(self, repo: str, *, summary: str, private: bool) -> str:
         """Upload such a folder to a repository on the Hub; return the commit's address."""
