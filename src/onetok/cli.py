@@ -63,6 +63,26 @@ def _parser() -> argparse.ArgumentParser:
         generated,
         "Make again what is generated and kept in git: schema, environment, README tables.",
     )
+    command = add(
+        "reconstruct", reconstruct_images, "Encode images with a tokenizer and write what it decodes as PNG."
+    )
+    command.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    command.add_argument(
+        "--tokenizer",
+        required=True,
+        help="family/variant of the study, a saved folder, or owner/name on the Hub",
+    )
+    command.add_argument(
+        "--text", action="append", help="caption, once for each image, for tokenizers that read captions"
+    )
+    command.add_argument(
+        "--out", required=True, type=Path, help="a .png for one image, a folder for several (made if missing)"
+    )
+    command.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
+    command = add("pin", pin, "Print the weights line of params that pins a file on the Hub.")
+    command.add_argument("hub", metavar="HUB", help="owner/name of the repository")
+    command.add_argument("file", metavar="FILE", help="path of the file in the repository")
+    command.add_argument("--revision", default="main", help="branch, tag or commit (default: main)")
     return parser
 
 
@@ -123,4 +143,32 @@ def generated(arguments: argparse.Namespace) -> int:
         if not path.exists() or path.read_text() != content:
             path.write_text(content)
             print(f"{path.relative_to(REPOSITORY)}: written")
+    return 0
+
+
+def reconstruct_images(arguments: argparse.Namespace) -> int:
+    from onetok.reconstruct import reconstruct
+
+    lines = reconstruct(
+        arguments.images,
+        tokenizer=arguments.tokenizer,
+        text=arguments.text,
+        out=arguments.out,
+        device=arguments.device,
+        study=arguments.study,
+    )
+    print("\n".join(lines))
+    return 0
+
+
+def pin(arguments: argparse.Namespace) -> int:
+    import yaml
+
+    from onetok.pretrained import find_pin
+
+    found = find_pin(arguments.hub, arguments.file, arguments.revision)
+    weights = {"hub": arguments.hub, "revision": found.revision, "url": None}
+    weights |= {"file": arguments.file, "sha256": found.sha256}
+    line = yaml.safe_dump(weights, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
+    print(f"weights: {line.strip()}")
     return 0

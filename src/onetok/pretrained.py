@@ -1,67 +1,173 @@
-"""Published weights: from the released layouts to ours, through one readable map for each system.
+"""Published weights: had from the network, then brought from the released layouts to ours by readable key maps.
 
 The only module that reaches the network.
 """
 
 from __future__ import annotations
 
-import pickle
+import http.client
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from huggingface_hub import hf_hub_download
-from safetensors import SafetensorError
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    XetDownloadError,
+)
 from safetensors.torch import load_file
 from torch import Tensor
 
-from onetok.errors import OnetokError
+from onetok.errors import OnetokError, nearest
 from onetok.params import WeightsFile
 from onetok.receipts import sha256
+
+# ---------------------------------------------------------------------------------------------- network
+
+# The base class of the Hub client's network errors is that of the HTTP library it uses.
+_CLIENT_ERROR = HfHubHTTPError.__mro__[1]
+_NETWORK_ERRORS: tuple[type[BaseException], ...] = (
+    OSError,  # the Hub's errors, urllib's, and a full disk
+    ValueError,  # an address or a repository's name that is none
+    RuntimeError,
+    EntryNotFoundError,
+    XetDownloadError,
+    http.client.HTTPException,
+    _CLIENT_ERROR,
+)
+
+
+class Pin(NamedTuple):
+    revision: str  # commit, 40 digits
+    sha256: str
 
 
 def fetch(weights: WeightsFile) -> Path:
     """Return the path of a published file: downloaded once, then checked against its digest.
 
-    Raises OnetokError where it cannot be had, or is not the file that params pin, or they pin none.
+    Raises OnetokError where it is not pinned, cannot be had, or is not the file that params pin.
     """
-    expected = _pinned(weights)
-    try:
-        if weights.hub is not None:
+    digest = _pinned(weights)
+    if weights.hub is not None:
+        with _explained(f"{weights.file}: cannot be downloaded from {weights.hub} at {weights.revision}"):
             path = Path(hf_hub_download(weights.hub, weights.file, revision=weights.revision))
-        elif weights.url is not None:
-            path = Path(torch.hub.get_dir()) / "checkpoints" / weights.file
+    elif weights.url is not None:
+        path = Path(torch.hub.get_dir()) / "checkpoints" / weights.file
+        with _explained(f"{weights.file}: cannot be downloaded from {weights.url}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
                 torch.hub.download_url_to_file(weights.url, str(path))
-        else:
-            path = Path(weights.file)
-    except OSError as error:  # what the Hub's client and urllib raise without a network
-        origin = weights.hub or weights.url
-        raise OnetokError(f"{weights.file}: cannot be downloaded from {origin}: {error}") from None
-    if not path.exists():
+    else:
+        path = Path(weights.file)
+    if not path.is_file():
         raise OnetokError(f"{path}: no such file (weights.file in params)")
     found = sha256(path)
-    if not found.startswith(expected):
-        raise OnetokError(f"{path}: sha256 {found}, expected {expected} (params)")
+    if not found.startswith(digest):
+        again = "; remove it to download it again" if weights.hub or weights.url else ""
+        raise OnetokError(f"{path}: sha256 {found}, expected {digest} (params){again}")
     return path
 
 
 def _pinned(weights: WeightsFile) -> str:
-    """Return the digest that params pin; a file of the Hub needs its revision, too."""
-    needed = ("revision", "sha256") if weights.hub is not None else ("sha256",)
-    lacking = [f"weights.{name}" for name in needed if getattr(weights, name) is None]
-    if weights.sha256 is not None and not lacking:
-        return weights.sha256
-    place = f"{weights.hub}/{weights.file}" if weights.hub is not None else weights.file
-    text = (
-        f"{place}: not pinned: {' and '.join(lacking)} {'are' if len(lacking) > 1 else 'is'} null in params"
-    )
-    if weights.hub is not None:
-        text += f"; `onetok pin {weights.hub} {weights.file}` prints them"
-    raise OnetokError(text)
+    """Return the digest of params, which must pin a file before it is downloaded."""
+    missing = [f"weights.{key}" for key in ("revision", "sha256") if getattr(weights, key) is None]
+    if weights.hub is None:
+        missing = [key for key in missing if key != "weights.revision"]
+    if missing:
+        text = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} null in params"
+        printer = f"sha256sum {weights.file}"
+        if weights.hub is not None:
+            printer = f"onetok pin {weights.hub} {weights.file}"
+        prints = "it" if len(missing) == 1 else "them"
+        raise OnetokError(f"{weights.file}: not pinned: {text}; `{printer}` prints {prints}")
+    assert weights.sha256 is not None
+    return weights.sha256
+
+
+def find_pin(repo: str, file: str, revision: str) -> Pin:
+    """Ask the Hub for the commit behind a branch, tag or commit, and for the digest of one of its files.
+
+    Raises OnetokError where the repository, the revision or the file does not exist, or without a network.
+    """
+    with _explained(f"{repo} at {revision}: cannot be looked up on the Hub"):
+        info = HfApi().model_info(repo, revision=revision, files_metadata=True)
+    files = {sibling.rfilename: sibling for sibling in info.siblings or []}
+    if file not in files:
+        raise OnetokError(f"{repo} at {revision}: no file {file!r}; {nearest(file, files)}")
+    commit, stored = info.sha, files[file].lfs
+    if commit is None:
+        raise OnetokError(f"{repo} at {revision}: the Hub names no commit")
+    if stored is not None:
+        return Pin(commit, stored.sha256)
+    with _explained(
+        f"{file}: cannot be downloaded from {repo} at {commit}"
+    ):  # small files have no digest there
+        return Pin(commit, sha256(Path(hf_hub_download(repo, file, revision=commit))))
+
+
+def download_folder(repo: str, revision: str | None, files: tuple[str, ...]) -> Path:
+    """Return a folder that holds those of `files` that a repository on the Hub has."""
+    at = f" at {revision}" if revision else ""
+    with _explained(f"{repo}{at}: cannot be downloaded from the Hub"):
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(files)))
+
+
+def upload_folder(repo: str, folder: Path, *, private: bool, message: str) -> str:
+    """Upload a folder to a repository on the Hub, made where there is none; return the commit's address."""
+    with _explained(f"{repo}: cannot be uploaded to the Hub"):
+        api = HfApi()
+        api.create_repo(repo, private=private, exist_ok=True)
+        return str(api.upload_folder(repo_id=repo, folder_path=folder, commit_message=message))
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn what the network's clients raise into one line that starts with `what`."""
+    try:
+        yield
+    except _NETWORK_ERRORS as error:
+        raise OnetokError(f"{what}: {_reason(error)}") from None
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    match error:
+        case GatedRepoError():
+            return "a gated repository: accept its terms on the Hub, then `hf auth login`"
+        case RepositoryNotFoundError():
+            return "no such repository on the Hub, or a private one: `hf auth login`"
+        case RevisionNotFoundError():
+            return "no such revision"
+        case RemoteEntryNotFoundError():
+            return "no such file in the repository"
+        case LocalTokenNotFoundError():
+            return "not logged in: `hf auth login`"
+        case OfflineModeIsEnabled():
+            return "no network: offline mode is on (HF_HUB_OFFLINE)"
+        case LocalEntryNotFoundError():
+            return "no network, and not downloaded before"
+        case HFValidationError():
+            return f"not a repository's name, expected owner/name: {text}"
+        case HfHubHTTPError():
+            return text
+        case _ if isinstance(error, _CLIENT_ERROR):
+            return f"no network: {text}"
+    return text
+
+
+# ---------------------------------------------------------------------------------------------- files
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -69,14 +175,21 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises OnetokError for any other file. No code in a pickle is ever run.
     """
+    if not path.is_file():
+        raise OnetokError(f"{path}: no such file, expected a file of tensors")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-        return state
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle makes its reader raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise OnetokError(f"{path}: not a file of tensors and nothing else: {reason}") from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise OnetokError(f"{path}: found {type(state).__name__}, expected a mapping of names to tensors")
+    return state
+
+
+# ---------------------------------------------------------------------------------------------- key maps
 
 
 class KeyMap(NamedTuple):

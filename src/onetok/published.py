@@ -1,4 +1,4 @@
-"""Published models: from params or a released configuration to ours, by system, as `pretrained.KEY_MAPS` names them.
+"""Published models: from params or from a released configuration to ours, by system (pretrained.KEY_MAPS).
 
 A released configuration leaves much to the released code; what it leaves is written down here.
 """
@@ -19,6 +19,7 @@ from onetok.models.text_encoder import CLIPConfig
 from onetok.models.titok import SIZES, TiTok, TiTokConfig, TiTokInit
 from onetok.models.titok_two_stage import TiTokTwoStage, TwoStageConfig
 from onetok.models.vqgan import MASKGIT_VQGAN, VQGAN, VQGANConfig
+from onetok.pretrained import fetch, from_published, load_strictly, read_tensors
 
 PUBLISHED_INIT = TiTokInit(linear_std=0.02, positions="normal", position_scale=1.0, query_key_gain=1.0)
 CLIP_TEXT: dict[str, Any] = {"text_states": 77, "text_width": 768, "decoder_linear": "torch"}  # ViT-L/14-336
@@ -84,6 +85,17 @@ def build_published(entry: Entry) -> nn.Module:
         proxy = replace(MASKGIT_VQGAN, image_size=size)
         return TiTokTwoStage(TwoStageConfig(**shared, stage=2, memory="reinterpreted", proxy=proxy))
     return TiTok(TiTokConfig(**shared))
+
+
+def load_published(entry: Entry) -> nn.Module:
+    """Return the model of a published tokenizer with its weights, in evaluation mode.
+
+    Raises OnetokError where the file is not pinned, cannot be had, or does not fit.
+    """
+    path = fetch(entry.weights)
+    model = build_published(entry)
+    load_strictly(model, from_published(published_system(entry), read_tensors(path)), str(path))
+    return model.eval()
 
 
 def quantizer_config(entry: params.Quantizer) -> QuantizerConfig:

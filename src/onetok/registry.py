@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, TypeAdapter, with_config
-from safetensors.torch import load_file, save_file
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, with_config
+from safetensors.torch import save_file
 from torch import nn
 
 from onetok import params
@@ -30,7 +30,7 @@ from onetok.models.text_encoder import CLIP, CaptionStates, CLIPConfig
 from onetok.models.titok import SIZES, TiTok, TiTokConfig, TiTokInit
 from onetok.models.titok_two_stage import TiTokTwoStage, TwoStageConfig
 from onetok.models.vqgan import VQGAN, VQGANConfig
-from onetok.pretrained import load_strictly
+from onetok.pretrained import load_strictly, read_tensors
 from onetok.published import clip_config, quantizer_config, vqgan_config
 from onetok.sampling.guidance import Guidance
 from onetok.sampling.masked import MaskedSampling
@@ -218,15 +218,35 @@ def load_model(folder: Path, device: torch.device) -> Any:
 
     Raises OnetokError for a missing file, an unknown kind, or tensors that do not fit the config.
     """
+    content = read_config(folder)
     path = folder / "config.json"
-    if not path.exists():
-        raise OnetokError(f"{path}: no such file, expected a saved model")
-    content = json.loads(path.read_text())
     if content["kind"] not in MODELS:
         raise OnetokError(f"{path}: kind {content['kind']!r}, known: {', '.join(MODELS)}")
     model_class, config_class = MODELS[content["kind"]]
     strict = with_config(ConfigDict(extra="forbid"))(config_class)
-    model = model_class(TypeAdapter(strict).validate_python(content["config"]))
+    try:
+        model = model_class(TypeAdapter(strict).validate_python(content["config"]))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(["config", *(str(key) for key in first["loc"])])
+        raise OnetokError(f"{path}: {where}: found {first['input']!r}; {first['msg']}") from None
     weights = folder / "weights.safetensors"
-    load_strictly(model, load_file(weights), str(weights))
+    load_strictly(model, read_tensors(weights), str(weights))
     return model.to(device).eval()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return what config.json of a saved model says.
+
+    Raises OnetokError where it is missing or another program's.
+    """
+    path = folder / "config.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise OnetokError(f"{path}: no such file, expected a saved model") from None
+    except ValueError as error:
+        raise OnetokError(f"{path}: not JSON ({error}), expected a saved model") from None
+    if not isinstance(content, dict) or not {"kind", "config"} <= content.keys():
+        raise OnetokError(f"{path}: expected the keys kind and config, as save_model writes them")
+    return content

@@ -20,9 +20,14 @@ Pixels = NDArray[np.uint8]
 def decode(content: bytes) -> Image.Image:
     """Decode an image file of any mode to RGB; transparency and EXIF rotation are ignored, as the papers do."""
     with Image.open(io.BytesIO(content)) as image:
-        if image.mode.startswith("I"):  # 16-bit grey levels, which convert() would clip to white
-            return Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8)).convert("RGB")
-        return image.convert("RGB")
+        return to_rgb(image)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey levels, which convert() would clip to white
+        levels = (np.asarray(image) / 257).round().clip(0, 255)
+        return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")
 
 
 def resize(image: Image.Image, images: Images) -> Image.Image:
@@ -34,7 +39,12 @@ def resize(image: Image.Image, images: Images) -> Image.Image:
 
 def prepare(content: bytes, images: Images) -> Pixels:
     """Return the centre crop of an image file: (3, S, S) uint8."""
-    return _crop(resize(decode(content), images), images.size, 0.5, 0.5)
+    return crop_centre(decode(content), images)
+
+
+def crop_centre(image: Image.Image, images: Images) -> Pixels:
+    """Return the centre crop of an RGB image: (3, S, S) uint8."""
+    return _crop(resize(image, images), images.size, 0.5, 0.5)
 
 
 def five_crops(content: bytes, images: Images) -> list[Pixels]:

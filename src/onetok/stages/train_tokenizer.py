@@ -13,8 +13,7 @@ from onetok.data.batches import AugmentedImages, caption_ids
 from onetok.data.images import prepare
 from onetok.data.shards import Shards
 from onetok.params import PixelTokenizer, TrainedTokenizer
-from onetok.pretrained import fetch, from_published, load_strictly, read_tensors
-from onetok.published import Entry, build_published, published_system
+from onetok.published import load_published
 from onetok.registry import build_tokenizer_objective, save_model
 from onetok.stages.fit import fit
 from onetok.stages.runtime import Context, main
@@ -29,7 +28,7 @@ def train_tokenizer(context: Context) -> None:
     if isinstance(entry, TrainedTokenizer):
         fit(context, partial(build_task, context, entry), entry.training)
     elif context.processes.is_main_process:
-        save_model(fetch_published(entry), context.folder)
+        save_model(load_published(entry), context.folder)
 
 
 def build_task(context: Context, entry: TrainedTokenizer) -> tuple[Task, nn.Module]:
@@ -54,13 +53,6 @@ def build_task(context: Context, entry: TrainedTokenizer) -> tuple[Task, nn.Modu
         ),
     )
     return task, objective.model
-
-
-def fetch_published(entry: Entry) -> nn.Module:
-    path = fetch(entry.weights)
-    model = build_published(entry)
-    load_strictly(model, from_published(published_system(entry), read_tensors(path)), str(path))
-    return model
 
 
 if __name__ == "__main__":

@@ -1,0 +1,298 @@
+"""Trained and published tokenizers, ready to use.
+
+    from onetok import load_tokenizer
+
+    tokenizer = load_tokenizer("titok/vq-16")
+    tokens = tokenizer.encode(tokenizer.prepare("image.png"))
+    images = tokenizer.decode(tokens)
+
+Legend: B batch · S side of the tokenizer's images · N tokens · C token channels.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from onetok.data.images import crop_centre, to_float, to_rgb
+from onetok.errors import OnetokError, nearest
+from onetok.hub import Card, Pretrained, from_pretrained, push_to_hub, save_pretrained, tokens_an_image
+from onetok.models.quantizers import Tokens
+from onetok.models.tatitok import TATiTok, TATiTokConfig
+from onetok.models.text_encoder import CaptionStates
+from onetok.models.titok import TiTok
+from onetok.models.vqgan import VQGAN
+from onetok.params import READS_TEXT, Images, Study
+from onetok.plan import Artefact
+from onetok.published import Entry, load_published
+from onetok.receipts import read_receipt
+from onetok.registry import load_model
+from onetok.study import load_study
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
+
+
+def load_tokenizer(
+    name: str | Path, device: str = "cpu", *, study: str | Path = ".", revision: str | None = None
+) -> ImageTokenizer:
+    """Return a tokenizer by the first of these that `name` is.
+
+    1. a folder with config.json, as save_pretrained and training write it;
+    2. a tokenizer of the study's params, family/variant: what the study made in results/tokenizers;
+    3. a repository on the Hub: a published one that params know, pinned there, or one that push_to_hub made.
+
+    Raises OnetokError for anything else, and where a file is missing, does not fit or cannot be had.
+    """
+    where = open_device(device)
+    saved = (Path(name) / "config.json").exists()
+    found = from_pretrained(name) if saved else _by_name(str(name), Path(study), revision)
+    return ImageTokenizer(found, str(name), where)
+
+
+def open_device(name: str) -> torch.device:
+    """Return a device; there is no fallback.
+
+    Raises OnetokError for a GPU that torch does not find, or a name that is none.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or ["not found"])[0]
+        raise OnetokError(f"device {name!r}: torch cannot use it here: {reason}") from None
+    return torch.device(name)
+
+
+# ---------------------------------------------------------------------------------------------- by name
+
+
+def _by_name(name: str, directory: Path, revision: str | None) -> Pretrained:
+    study = load_study(directory) if (directory / "params").is_dir() else None
+    if study is not None and name in study.tokenizers:
+        return _of_study(name, study, directory)
+    if Path(name).exists():
+        raise OnetokError(f"{name}: no config.json in it, expected the folder of a saved tokenizer")
+    known = nearest(name, study.tokenizers) if study is not None else "there are no params/"
+    missing = f"{name}: no such folder, and no tokenizer of {directory / 'params'} ({known})"
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
+        raise OnetokError(f"{missing}; a repository on the Hub would be owner/name")
+    published = _published(name, study, directory)
+    if published is not None:
+        return published
+    try:
+        return from_pretrained(name, revision=revision)
+    except OnetokError as error:
+        raise OnetokError(f"{missing}; {error}") from None
+
+
+def _of_study(name: str, study: Study, directory: Path) -> Pretrained:
+    """Return what a study made of one of its tokenizers."""
+    entry = study.tokenizers[name]
+    model = _load("tokenizers", name, directory)
+    encoder = _load("encoders", entry.text, directory) if isinstance(entry, READS_TEXT) else None
+    receipt = read_receipt(Artefact(kind="tokenizers", name=name), directory)
+    return Pretrained(model, encoder, entry.images, receipt)
+
+
+def _load(kind: str, name: str, directory: Path) -> Any:
+    """Return the model of an artefact, or say which command makes it."""
+    artefact = Artefact(kind=kind, name=name)
+    if not (directory / artefact.receipt).exists():
+        study = "" if directory == Path() else f" --study {directory}"
+        command = f"onetok make{study} {artefact.receipt}"
+        raise OnetokError(f"{name}: not made yet, no {directory / artefact.receipt}; make it: {command}")
+    return load_model(directory / artefact.folder, CPU)
+
+
+def _published(repo: str, study: Study | None, directory: Path) -> Pretrained | None:
+    """Return a published tokenizer by its repository, pinned by this study's params or by the papers'."""
+    entries, where = _entries_of(repo, study), directory
+    if not entries and (REPOSITORY / "params").is_dir():  # no params where the package is installed alone
+        entries, where = _entries_of(repo, load_study(REPOSITORY)), REPOSITORY
+    if len(entries) > 1:
+        raise OnetokError(f"{repo}: holds several tokenizers of params, name one: {', '.join(entries)}")
+    for entry in entries.values():
+        # Before the weights, so that a missing text encoder is said sooner.
+        encoder = _load("encoders", entry.text, where) if isinstance(entry, READS_TEXT) else None
+        return Pretrained(load_published(entry), encoder, entry.images, None)
+    return None
+
+
+def _entries_of(repo: str, study: Study | None) -> dict[str, Entry]:
+    """Return the published tokenizers of a study whose weights a repository on the Hub holds."""
+    return {
+        name: entry
+        for name, entry in (study.tokenizers if study is not None else {}).items()
+        if isinstance(entry, Entry) and entry.weights.hub == repo
+    }
+
+
+# ---------------------------------------------------------------------------------------------- in use
+
+
+class ImageTokenizer:
+    """A tokenizer with its preprocessing and, where it reads captions, its text encoder."""
+
+    def __init__(self, pretrained: Pretrained, name: str, device: torch.device) -> None:
+        model, encoder = pretrained.model, pretrained.text_encoder
+        if not isinstance(model, VQGAN | TiTok):
+            raise OnetokError(f"{name}: holds a {type(model).__name__}, expected a tokenizer")
+        self.name, self.device, self.receipt = name, device, pretrained.receipt
+        self.model = model.to(device).eval().requires_grad_(False)
+        self.images = pretrained.images or _whole(model.config.image_size)
+        if self.images.size != model.config.image_size:
+            found, expected = f"{self.images.size} px", f"the model's {model.config.image_size}"
+            raise OnetokError(f"{name}: images are prepared at {found}, expected {expected}")
+        self.reads_text = isinstance(model, TATiTok)
+        self.text_encoder = encoder.to(device).eval().requires_grad_(False) if encoder is not None else None
+        if isinstance(model.config, TATiTokConfig):
+            _check_text_encoder(name, model.config, encoder)
+
+    @property
+    def image_size(self) -> int:
+        """S."""
+        return self.images.size
+
+    @property
+    def tokens(self) -> int:
+        """N, tokens an image."""
+        return tokens_an_image(self.model)
+
+    @property
+    def codebook_size(self) -> int | None:
+        """How many values an id has, or None where tokens are continuous."""
+        return self.model.codebook_size
+
+    def prepare(self, image: Image.Image | bytes | str | Path) -> Tensor:
+        """Return an image, an image file or its bytes as (1, 3, S, S) in [0, 1]: resized and cropped as params say.
+
+        Any size and mode; turned upright where EXIF says so. Raises OnetokError for what is no readable image.
+        """
+        pixels = crop_centre(_open(image, self.images), self.images)
+        return to_float(torch.from_numpy(pixels)[None])  # (1, 3, S, S)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, text: Sequence[str] | None = None) -> Tokens:
+        """Return the tokens of images (B, 3, S, S) in [0, 1].
+
+        No encoder reads captions: `text` may be left out here. Raises OnetokError for images of another shape.
+        """
+        expected = (3, self.image_size, self.image_size)
+        if images.ndim != 4 or images.shape[1:] != expected or not images.is_floating_point():
+            found = f"{tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"
+            raise OnetokError(f"images: found {found}, expected (B, {', '.join(map(str, expected))}) float")
+        if text is not None:
+            self._check_text(text, len(images))
+        return self.model.encode(images.to(self.device, torch.float32))
+
+    @torch.no_grad()
+    def decode(self, tokens: Tokens, text: Sequence[str] | None = None) -> Tensor:
+        """Return images (B, 3, S, S) in [0, 1].
+
+        `text` has a caption for each image, for tokenizers that read captions and only for these; else OnetokError.
+        """
+        latents = tokens.latents.to(self.device)  # (B, N, C)
+        expected = (self.tokens, self.model.config.quantizer.channels)
+        if latents.ndim != 3 or latents.shape[1:] != expected:
+            found, wanted = tuple(latents.shape), ", ".join(map(str, expected))
+            raise OnetokError(f"tokens: latents of shape {found}, expected (B, {wanted})")
+        states = self._read(text, len(latents))
+        return self.model.decode(Tokens(latents, tokens.ids), states).clamp(0, 1)
+
+    def tokens_from_ids(self, ids: Tensor) -> Tokens:
+        """Return the tokens that ids (B, N) stand for, to decode what was stored as ids.
+
+        Raises OnetokError for ids of another shape or outside the codebook, or where tokens are continuous.
+        """
+        if self.codebook_size is None:
+            raise OnetokError(f"{self.name}: its tokens are continuous and have no ids")
+        if ids.ndim != 2 or ids.shape[1] != self.tokens:
+            raise OnetokError(f"ids: found shape {tuple(ids.shape)}, expected (B, {self.tokens})")
+        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < self.codebook_size:
+            found = f"{int(ids.min())} to {int(ids.max())}"
+            raise OnetokError(f"ids: found {found}, expected 0 to {self.codebook_size - 1}")
+        return self.model.tokens_from_ids(ids.to(self.device, torch.int64))
+
+    def save_pretrained(self, folder: str | Path, *, summary: str) -> None:
+        """Write a folder that load_tokenizer reads on any machine."""
+        card = Card(name=Path(folder).name, summary=summary, receipt=self.receipt)
+        save_pretrained(
+            self.model, Path(folder), images=self.images, card=card, text_encoder=self.text_encoder
+        )
+
+    def push_to_hub(self, repo: str, *, summary: str, private: bool) -> str:
+        """Upload such a folder to a repository on the Hub; return the commit's address."""
+        card = Card(name=repo, summary=summary, receipt=self.receipt)
+        return push_to_hub(
+            self.model, repo, images=self.images, card=card, private=private, text_encoder=self.text_encoder
+        )
+
+    def _read(self, text: Sequence[str] | None, images: int) -> Tensor | None:
+        """Return the text states (B, T, W) of captions, None for tokenizers that read none."""
+        if text is not None:
+            self._check_text(text, images)
+        elif self.reads_text:
+            raise OnetokError(f"{self.name}: reads captions: expected text, a list of one for each image")
+        if self.text_encoder is None or text is None:
+            return None
+        states = CaptionStates(self.text_encoder)
+        return states(states.tokenize(text).to(self.device))
+
+    def _check_text(self, text: Sequence[str], images: int) -> None:
+        if not self.reads_text:
+            raise OnetokError(f"{self.name}: reads no captions, but text was given")
+        if isinstance(text, str) or not all(isinstance(caption, str) for caption in text):
+            found = "one string" if isinstance(text, str) else "other things than strings"
+            raise OnetokError(f"text: found {found}, expected a list of captions, one for each image")
+        if len(text) != images:
+            raise OnetokError(f"text: found {len(text)} captions, expected {images}, one for each image")
+
+
+def _whole(size: int) -> Images:
+    """Return the preprocessing of models that say nothing of theirs: as much of the image as a square can show."""
+    return Images(shorter_edge=size, size=size, filter="bicubic")
+
+
+def _check_text_encoder(name: str, config: TATiTokConfig, encoder: Any) -> None:
+    if encoder is None:
+        raise OnetokError(f"{name}: reads captions, but there is no text encoder beside it")
+    found = (getattr(encoder, "context_length", None), getattr(encoder, "text_width", None))
+    expected = (config.text_states, config.text_width)
+    if found != expected:
+        raise OnetokError(
+            f"{name}: its text encoder {type(encoder).__name__} gives {found[0]} states of width {found[1]}, "
+            f"expected {expected[0]} of {expected[1]}"
+        )
+
+
+def _open(image: Image.Image | bytes | str | Path, images: Images) -> Image.Image:
+    """Return an upright RGB image whose resized form fits in memory."""
+    shown = str(image) if isinstance(image, str | Path) else "image"
+    if isinstance(image, str | Path) and not Path(image).is_file():
+        found = "a folder" if Path(image).is_dir() else "no such file"
+        raise OnetokError(f"{shown}: {found}, expected an image file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice as large is an error
+            opened = image if isinstance(image, Image.Image) else Image.open(_source(image))
+            rgb = to_rgb(ImageOps.exif_transpose(opened))
+    except Exception as error:  # Pillow's readers raise whatever a damaged file makes them
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise OnetokError(f"{shown}: not a readable image: {reason}") from None
+    scale = images.shorter_edge / min(rgb.size)
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and rgb.width * rgb.height * scale**2 > limit:
+        raise OnetokError(f"{shown}: {rgb.width} x {rgb.height} px is too long and narrow to be resized")
+    return rgb
+
+
+def _source(image: bytes | str | Path) -> io.BytesIO | Path:
+    return io.BytesIO(image) if isinstance(image, bytes) else Path(image)
