@@ -131,6 +131,6 @@ def test_where_nobody_reads_text_captions_have_no_length(tmp_path):
     read = AugmentedImages(Shards(tmp_path), images, seed=5, tokenize=None)
     batch = read(np.arange(3), np.arange(3))
     assert batch.captions.shape == (3, 0) and batch.captions.dtype == torch.int64
-    np.save(tmp_path / "ids.npy", np.zeros((2, 1, 4), dtype=np.uint8))
+    np.save(tmp_path / "tokens.npy", np.zeros((2, 1, 4), dtype=np.uint8))
     np.save(tmp_path / "labels.npy", np.zeros(2, dtype=np.int32))
     assert TokenCache(tmp_path)(np.arange(2), np.arange(2)).captions.shape == (2, 0)

@@ -11,8 +11,9 @@ from onetok.data.batches import AugmentedImages, batches, image_batches, sample_
 from onetok.data.images import augment, encode_png, five_crops, prepare, to_float, to_uint8
 from onetok.data.shards import Shards, write_shards
 from onetok.data.sources import Sample, read_splits
-from onetok.data.tokens import TokenCache, id_dtype
+from onetok.data.tokens import TokenCache, id_dtype, to_stored
 from onetok.errors import OnetokError
+from onetok.models.quantizers import Posterior, Tokens
 from onetok.params import Dataset, Images, TrainingImages
 from onetok.study import load_study
 
@@ -204,10 +205,31 @@ def test_ids_take_the_smallest_type(size, dtype):
 
 def test_token_cache_reads_views(tmp_path):
     ids = np.arange(2 * 3 * 4, dtype=np.uint16).reshape(2, 3, 4)
-    np.save(tmp_path / "ids.npy", ids)
+    np.save(tmp_path / "tokens.npy", ids)
     np.save(tmp_path / "labels.npy", np.array([5, 6], dtype=np.int32))
     cache = TokenCache(tmp_path)
     assert (len(cache), cache.length) == (6, 4)
     batch = cache(np.array([0, 1]), np.array([4, 0]))
     assert batch.inputs.tolist() == [ids[1, 1].tolist(), ids[0, 0].tolist()]
     assert batch.labels.tolist() == [6, 5]
+
+
+def test_token_cache_keeps_posteriors_as_float16_mean_and_log_variance(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    mean, log_variance = (torch.randn(3, 4, 2, generator=generator) for _ in range(2))
+    stored = to_stored(Tokens(mean, None, Posterior(mean, log_variance)), None)
+    assert (stored.shape, stored.dtype) == ((3, 2, 4, 2), np.float16)
+    np.save(tmp_path / "tokens.npy", stored[:, None])  # one view of each image
+    np.save(tmp_path / "labels.npy", np.array([5, 6, 7], dtype=np.int32))
+    cache = TokenCache(tmp_path)
+    assert (len(cache), cache.length, cache.discrete) == (3, 4, False)
+    batch = cache(np.array([0]), np.array([2]))
+    assert batch.inputs.dtype == torch.float32
+    torch.testing.assert_close(batch.inputs[0, 0], mean[2], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(batch.inputs[0, 1], log_variance[2], rtol=1e-3, atol=1e-4)
+
+
+def test_a_posterior_beyond_float16_is_refused():
+    far = torch.full((1, 4, 2), 1e5)
+    with pytest.raises(OnetokError, match=r"a posterior holds 1e\+05, expected what float16 can hold"):
+        to_stored(Tokens(far, None, Posterior(far, torch.zeros_like(far))), None)

@@ -24,7 +24,7 @@ from onetok.models.titok import TiTok, TiTokConfig, TiTokInit
 from onetok.registry import build_adversarial_term
 from onetok.training import tasks
 from onetok.training.loop import History, Task, train
-from onetok.training.tasks import TokenizerObjective, tokenizer_task
+from onetok.training.tasks import PixelObjective, tokenizer_task
 
 STEPS, START, SIZE = 6, 2, 16
 # A large epsilon: the gradient of a key's bias is rounding noise, which AdamW would otherwise blow up.
@@ -88,12 +88,12 @@ def build(adversarial: dict | None = ADVERSARIAL, **training) -> tuple[Task, par
     )
     term = build_adversarial_term(losses.adversarial) if losses.adversarial else None
     loss = ReconstructionLoss(l1=losses.l1, l2=losses.l2, quantizer=losses.quantizer, perceptual=[])
-    objective = TokenizerObjective(model, loss, term)
+    objective = PixelObjective(model, loss, term, None)
     task = tokenizer_task(
         objective,
         read_noise,
         32,
-        losses,
+        losses.adversarial,
         settings,
         PartialState(cpu=True),
         0,
@@ -269,7 +269,8 @@ def test_a_collapsed_codebook_stops_training(tmp_path):
 
 def test_codebook_usage_is_counted_over_the_interval(tmp_path, monkeypatch):
     """Three steps of one entry each, another one every step, use three of 16 entries."""
-    monkeypatch.setattr(tasks, "_count", lambda ids, size: torch.eye(size)[next(entries)])
+    used = lambda model, tokens: {"codebook_usage": torch.eye(model.codebook_size)[next(entries)]}  # noqa: E731
+    monkeypatch.setattr(tasks, "_codebook_counts", used)
     entries = iter(range(STEPS))
     task, training = build(None)
     _, history = run(task, training, tmp_path)

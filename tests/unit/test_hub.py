@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from onetok.errors import OnetokError
 from onetok.hub import Card, from_pretrained, push_to_hub, save_pretrained
 from onetok.receipts import sha256
-from tests.unit.tokenizers import IMAGES, leave_artefact, make, use_fake_text
+from tests.unit.tokenizers import IMAGES, leave_artefact, make, make_text_encoder
 
 CARD = Card(name="mine", summary="Trained on digits.", receipt={"params": {"training": {"steps": 7}}})
 PIXELS = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -39,10 +39,10 @@ def test_saved_and_loaded_gives_the_same_images(kind, tmp_path):
 
 @torch.inference_mode()
 def test_the_text_encoder_travels_with_the_tokenizer(tmp_path, monkeypatch):
-    encoder, model = use_fake_text(monkeypatch), make("tatitok")
+    encoder, model = make_text_encoder(), make("tatitok")
     save(model, tmp_path, text_encoder=encoder)
     found = from_pretrained(tmp_path)
-    ids = torch.arange(10).view(2, 5)
+    ids = torch.arange(16).view(2, 8)
     states = found.text_encoder.encode_text(ids).sequence
     assert torch.equal(states, encoder.encode_text(ids).sequence)
     expected = model.decode(model.encode(PIXELS), states)
@@ -56,7 +56,7 @@ def test_text_encoder_and_tokenizer_belong_together(tmp_path, monkeypatch):
     with pytest.raises(OnetokError, match="no text encoder for a TATiTok, which reads captions"):
         save(make("tatitok"), tmp_path)
     with pytest.raises(OnetokError, match="a text encoder for a TiTok, which reads no captions"):
-        save(make("titok"), tmp_path, text_encoder=use_fake_text(monkeypatch))
+        save(make("titok"), tmp_path, text_encoder=make_text_encoder())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -94,7 +94,7 @@ def test_a_study_s_folder_says_its_preprocessing_and_its_text_encoder(tmp_path, 
     folder = tmp_path / "results/tokenizers/tatitok/vq-6"
     with pytest.raises(OnetokError, match=r"results/encoders/clip/scenes/config.json: no such file"):
         from_pretrained(folder)
-    leave_artefact(use_fake_text(monkeypatch), tmp_path, "encoders", "clip/scenes", {})
+    leave_artefact(make_text_encoder(), tmp_path, "encoders", "clip/scenes", {})
     found = from_pretrained(folder)
     assert found.images == IMAGES and found.text_encoder is not None
 

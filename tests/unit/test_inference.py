@@ -22,7 +22,7 @@ from onetok.params import Images, PublishedTATiTok, PublishedVQGAN, Study, Weigh
 from onetok.published import build_published
 from onetok.receipts import sha256
 from onetok.registry import save_model
-from tests.unit.tokenizers import IMAGES, leave_artefact, make, use_fake_text
+from tests.unit.tokenizers import IMAGES, leave_artefact, make, make_text_encoder
 
 CPU = torch.device("cpu")
 CARD = Card(name="mine", summary="", receipt=None)
@@ -51,7 +51,7 @@ def folder(tmp_path):
 @pytest.fixture
 def captioned(tmp_path, monkeypatch):
     """A saved tokenizer that reads captions."""
-    encoder = use_fake_text(monkeypatch)
+    encoder = make_text_encoder()
     path = tmp_path / "captioned"
     save_pretrained(make("tatitok"), path, images=IMAGES, card=CARD, text_encoder=encoder)
     return path
@@ -203,10 +203,8 @@ def test_a_device_that_is_not_there_is_named(folder):
 
 
 def test_a_text_encoder_of_another_shape_is_named(monkeypatch):
-    encoder = use_fake_text(monkeypatch)
-    encoder.config = type(encoder.config)(context=7, width=12)
-    found = Pretrained(make("tatitok"), encoder, IMAGES, None)
-    with pytest.raises(OnetokError, match="FakeCLIP gives 7 states of width 12, expected 5 of 12"):
+    found = Pretrained(make("tatitok"), make_text_encoder(context_length=7), IMAGES, None)
+    with pytest.raises(OnetokError, match="CLIP gives 7 states of width 12, expected 8 of 12"):
         ImageTokenizer(found, "x", CPU)
 
 

@@ -69,6 +69,6 @@ def test_every_number_of_a_suite_has_a_name():
     )
     labels = np.zeros(40, dtype=np.int64)
     counts = {"splits": 2, "manifold_images": 20, "neighbours": 3}
-    assert reconstruction_suite(features, features, labels).keys() <= names.RECONSTRUCTION.keys()
+    assert reconstruction_suite(features, features, labels, splits=2).keys() <= names.RECONSTRUCTION.keys()
     assert generation_suite(features, features, labels, **counts).keys() <= names.GENERATION.keys()
     assert "accuracy" not in generation_suite(features, features, None, **counts)

@@ -73,7 +73,7 @@ def test_the_protocol_names_what_moves_a_figure(repository):
         in text
     )
     assert "Accuracy: share of samples classified as the class they were made for" in text
-    text = "\n".join(protocol(study, study.tables["reconstruction/titok"]))
+    text = "\n".join(protocol(study, study.tables["reconstruction/tokenizers"]))
     assert "Accuracy: share of reconstructions" in text
 
 

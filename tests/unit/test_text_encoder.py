@@ -18,7 +18,6 @@ from onetok.losses.contrastive import contrastive_loss
 from onetok.metrics.features import CaptionChoice, class_accuracy, extract_features
 from onetok.models.text_encoder import CLIP, CLIPConfig
 from onetok.params import AdamW, OpenCLIPEncoder, WeightsFile
-from onetok.pretrained import fetch
 from onetok.published import clip_config
 from onetok.receipts import sha256
 from onetok.registry import build_published_encoder, load_model, save_model
@@ -227,27 +226,3 @@ def test_a_published_file_becomes_an_encoder(tmp_path, monkeypatch):
     found = fetch_published(entry("ViT-L-14-336-quickgelu", path, sha256(path)))
     assert torch.equal(found.network.positional_embedding, state["positional_embedding"])
     assert type(build_published_encoder(entry("ViT-L-14-336-quickgelu", path, None))) is CLIP
-
-
-@pytest.mark.parametrize(
-    ("where", "message"),
-    [
-        (
-            {"hub": "a/b", "revision": None, "url": None, "sha256": None},
-            "a/b/x.bin: not pinned: weights.revision and weights.sha256 are null in params; "
-            "`onetok pin a/b x.bin` prints them",
-        ),
-        (
-            {"hub": "a/b", "revision": None, "url": None, "sha256": "00000000"},
-            "a/b/x.bin: not pinned: weights.revision is null in params; `onetok pin a/b x.bin` prints them",
-        ),
-        (
-            {"hub": None, "revision": None, "url": "https://localhost:1/x.bin", "sha256": None},
-            "x.bin: not pinned: weights.sha256 is null in params",
-        ),
-    ],
-)
-def test_what_is_not_pinned_is_never_fetched(where, message):
-    with pytest.raises(OnetokError) as caught:
-        fetch(WeightsFile(**where, file="x.bin"))
-    assert str(caught.value) == message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -98,7 +99,7 @@ def test_looking_at_a_model_does_not_change_its_training(tmp_path):
     from onetok.losses.reconstruction import ReconstructionLoss
     from onetok.models.layers import TransformerSize
     from onetok.models.titok import TiTokConfig, TiTokInit
-    from onetok.training.tasks import TokenizerObjective, draw_reconstructions
+    from onetok.training.tasks import PixelObjective, draw_reconstructions
 
     pixels = torch.randint(
         0, 256, (8, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
@@ -120,11 +121,13 @@ def test_looking_at_a_model_does_not_change_its_training(tmp_path):
     )
     training = settings(ema_decay=None)
     found = []
-    for name, draw in (("blind", None), ("looking", lambda model: draw_reconstructions(model, pixels))):
+    for name, looks in (("blind", False), ("looking", True)):
         torch.manual_seed(0)
         model = TiTok(config)
         loss = ReconstructionLoss(l1=0.0, l2=1.0, quantizer=1.0, perceptual=[])
-        objective = TokenizerObjective(model, loss, None)
+        objective = PixelObjective(model, loss, None, None)
+        look = partial(draw_reconstructions, objective=objective, pixels=pixels, captions=no_captions(8))
+        draw = look if looks else None
         accelerator = Accelerator(cpu=True)
 
         def read(positions, indices):

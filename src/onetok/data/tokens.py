@@ -37,7 +37,7 @@ def to_stored(tokens: Tokens, codebook_size: int | None) -> NDArray[Any]:
     assert tokens.posterior is not None
     exact = torch.stack(tokens.posterior, dim=1).cpu().numpy()
     largest = float(np.abs(exact).max())
-    if not largest <= np.finfo(np.float16).max:
+    if not largest <= float(np.finfo(np.float16).max):
         raise OnetokError(f"token cache: a posterior holds {largest:.3g}, expected what float16 can hold")
     return exact.astype(np.float16)
 
