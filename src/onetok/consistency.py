@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from onetok.errors import nearest
+from onetok.errors import OnetokError, nearest
 from onetok.metrics import names
 from onetok.params import (
     CLASSIFIER_GROUPS,
@@ -51,8 +51,11 @@ def inconsistencies(study: Study) -> Iterator[tuple[str, str, str]]:
     """Yield (kind, name, what is wrong)."""
     for kind, check in CHECKS.items():
         for name, entry in getattr(study, kind).items():
-            for text in check(study, entry):
-                yield kind, name, text
+            try:
+                for text in check(study, entry):
+                    yield kind, name, text
+            except OnetokError as error:  # nothing further can be said of this entry
+                yield kind, name, str(error)
 
 
 def _dataset(study: Study, dataset: Dataset) -> Iterator[str]:
@@ -85,9 +88,8 @@ def _architectures() -> list[str]:
 
 
 def _clip(study: Study, encoder: CLIPEncoder) -> Iterator[str]:
-    source, model = study.datasets[encoder.dataset].source, encoder.model
-    if isinstance(source, DigitsSource) and source.caption is None:
-        yield f"dataset: {encoder.dataset} has no captions (its source.caption is null)"
+    yield from _captions(study, encoder.dataset)
+    model = encoder.model
     if encoder.images.size % model.patch_size:
         yield f"model.patch_size {model.patch_size} does not divide images.size {encoder.images.size}"
     if model.vision_width % model.vision_head_width:
@@ -97,6 +99,12 @@ def _clip(study: Study, encoder: CLIPEncoder) -> Iterator[str]:
         yield f"model.text_width {model.text_width} is not a multiple of text_heads {model.text_heads}"
     if model.context_length < 3:
         yield f"model.context_length {model.context_length} leaves no place between both ends, expected 3 or more"
+
+
+def _captions(study: Study, dataset: str) -> Iterator[str]:
+    source = study.datasets[dataset].source
+    if isinstance(source, DigitsSource) and source.caption is None:
+        yield f"dataset: {dataset} has no captions (its source.caption is null)"
 
 
 def _classifier(encoder: ClassifierEncoder) -> Iterator[str]:
@@ -117,6 +125,9 @@ def _tokenizer(study: Study, tokenizer: Tokenizer) -> Iterator[str]:
         text = study.encoders[tokenizer.text]
         if not isinstance(text, CLIPEncoder | OpenCLIPEncoder):
             yield f"text: {tokenizer.text} is of kind {text.kind}, expected a text encoder"
+        yield from _captions(study, benchmark.dataset)
+        if isinstance(tokenizer, TrainedTokenizer):
+            yield from _captions(study, tokenizer.dataset)
     yield from _model(study, tokenizer)
     if isinstance(tokenizer, TrainedTokenizer):
         yield from _training(tokenizer.training)
@@ -147,11 +158,10 @@ def _model(study: Study, tokenizer: Tokenizer) -> Iterator[str]:
     if isinstance(tokenizer, Stage1Tokenizer):
         yield from _proxy(study, tokenizer)
     if isinstance(tokenizer, Stage2Tokenizer):
-        stage_1 = study.tokenizers[tokenizer.stage_1]
-        if not isinstance(stage_1, Stage1Tokenizer):
-            yield f"stage_1: {tokenizer.stage_1} is of kind {stage_1.kind}, expected titok-stage-1"
-        elif stage_1.images.size != size:
-            yield f"images.size {size}, but stage 1's is {stage_1.images.size}"
+        quantizer_of(study, tokenizer)  # stage 1 is what it should be
+        found = study.tokenizers[tokenizer.stage_1].images.size
+        if found != size:
+            yield f"images.size {size}, but stage 1's is {found}"
 
 
 def _proxy(study: Study, tokenizer: Stage1Tokenizer) -> Iterator[str]:
@@ -168,9 +178,17 @@ def _proxy(study: Study, tokenizer: Stage1Tokenizer) -> Iterator[str]:
 
 
 def quantizer_of(study: Study, tokenizer: Tokenizer) -> Quantizer:
-    """Return the quantizer of a tokenizer, that of stage 1 for stage 2."""
-    while isinstance(tokenizer, Stage2Tokenizer):
-        tokenizer = study.tokenizers[tokenizer.stage_1]
+    """Return the quantizer of a tokenizer, that of stage 1 for stage 2.
+
+    Raises OnetokError where stage 2 follows something else.
+    """
+    if isinstance(tokenizer, Stage2Tokenizer):
+        stage_1 = study.tokenizers[tokenizer.stage_1]
+        if not isinstance(stage_1, Stage1Tokenizer):
+            raise OnetokError(
+                f"stage_1: {tokenizer.stage_1} is of kind {stage_1.kind}, expected titok-stage-1"
+            )
+        return stage_1.model.quantizer
     return tokenizer.model.quantizer
 
 
