@@ -125,6 +125,20 @@ MISTAKES = [
         "encoder_patch: 7",
         [r"tokenizers.titok.vq-16: model.encoder_patch 7 does not divide images.size 32"],
     ),
+    (
+        "benchmarks/speed.yaml",
+        "tokenizers: [titok/vq-16]",
+        "tokenizers: [titok/vq-61]",
+        [
+            r"speeds.speed.tokenizers.tokenizers: no tokenizers named 'titok/vq-61'; nearest known: titok/vq-16"
+        ],
+    ),
+    (
+        "benchmarks/speed.yaml",
+        "precision: float32",
+        "precision: float16",
+        [r"speeds.speed.tokenizers.cpu.precision: found 'float16', expected 'float32' or 'bfloat16'"],
+    ),
 ]
 
 
