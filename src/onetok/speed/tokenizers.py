@@ -34,7 +34,8 @@ def tokenizer_case(
     if isinstance(model.config, TATiTokConfig):
         text = torch.randn(batch, model.config.text_states, model.config.text_width).to(device)
     run = getattr(cast(model, execution.precision).to(device), direction)
-    compiled = torch.compile(run) if execution.compiled else run
+    # Not dynamic: a second system of other sizes would be compiled for any size.
+    compiled = torch.compile(run, dynamic=False) if execution.compiled else run
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=execution.precision == "bfloat16")
 
     def call(run: Any) -> Any:
