@@ -173,3 +173,15 @@ def test_the_stage_writes_its_outputs(smallest, monkeypatch, capsys):
     measured = json.loads((context.folder / "speed.json").read_text())["measurements"]
     for one in measured:
         assert one["flops"] == sum(product["flops"] * product["count"] for product in one["products"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_calls_are_compiled_in_bfloat16(tiny):
+    device = torch.device("cuda")
+    execution = Execution(batch=8, precision="bfloat16", compiled=True)
+    for direction in DIRECTIONS:
+        make = partial(tokenizer_case, tiny, execution, 0, direction, device)
+        assert peak_memory(make, device) > 0
+        found = measure(make(), rounds=3, device=device)
+        assert found.seconds > 0 and found.floor > 0
