@@ -2,6 +2,7 @@
 
     snakemake                                     the papers, at the repository root
     snakemake --directory studies/miniature       the same on two CPU cores, in minutes
+    snakemake speed                               how fast this machine runs the systems
 
 A study is a directory with params/. Rules are in the order in which they run; `rule all` asks for every table and
 figure that the study's params/tables/ define, and they pull everything else.
@@ -21,9 +22,15 @@ include: "workflow/rules/generators.smk"
 include: "workflow/rules/samples.smk"
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/benchmarks.smk"
 
 
 rule all:
     default_target: True
     input:
         [target.receipt for target in targets(STUDY)],
+
+
+rule speed:
+    input:
+        [target.receipt for target in speed_targets(STUDY)],

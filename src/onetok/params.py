@@ -535,6 +535,31 @@ class GenerationBenchmark(Reference):
 
 Benchmark = Annotated[ReconstructionBenchmark | GenerationBenchmark, Field(discriminator="kind")]
 
+# ---------------------------------------------------------------------------------------------- speed
+
+
+class Execution(Strict):
+    """How a system is run on one type of device."""
+
+    batch: Positive = Field(description="images of a call")
+    precision: Literal["float32", "bfloat16"]
+    compiled: bool = Field(description="by torch.compile")
+
+
+class TokenizerSpeed(Strict):
+    """Encode and decode of tokenizers with random weights, each beside the time of its products alone."""
+
+    kind: Literal["tokenizers"]
+    title: str
+    tokenizers: tuple[TokenizerName, ...] = Field(strict=False, min_length=1)
+    seed: Count
+    rounds: Positive = Field(description="in each, a call and its products are timed once; medians count")
+    cpu: Execution
+    cuda: Execution
+
+
+Speed = TokenizerSpeed
+
 # ---------------------------------------------------------------------------------------------- tables
 
 
@@ -609,5 +634,6 @@ class Study(Strict):
     generators: dict[str, Generator]
     samples: dict[str, Samples]
     benchmarks: dict[str, Benchmark]
+    speeds: dict[str, Speed]
     tables: dict[str, Table]
     figures: dict[str, Figure]

@@ -15,12 +15,13 @@ writes. Snakemake's rules, the stages themselves and `onetok verify` all ask her
     scores/samples          score_samples         scores/samples/…     (one for each set of samples)
     tables                  build_table           tables/…
     figures                 plot_figure           figures/…
+    benchmarks/speed        measure_speed         benchmarks/speed/…   (never pulled: it belongs to a machine)
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,7 @@ VERSIONS = {
     "score_samples": 1,
     "build_table": 1,
     "plot_figure": 1,
+    "measure_speed": 1,
 }
 
 STAGE_OF_KIND = {
@@ -69,6 +71,7 @@ STAGE_OF_KIND = {
     "scores/samples": "score_samples",
     "tables": "build_table",
     "figures": "plot_figure",
+    "benchmarks/speed": "measure_speed",
 }
 
 
@@ -148,6 +151,11 @@ def all_jobs(study: Study) -> Iterator[Job]:
 def targets(study: Study) -> list[Artefact]:
     """Return what `rule all` asks for: every table and every figure."""
     return [Artefact(kind=kind, name=name) for kind in ("tables", "figures") for name in getattr(study, kind)]
+
+
+def speed_targets(study: Study) -> list[Artefact]:
+    """Return what `rule speed` asks for: every measurement of speed. No table and no receipt depends on one."""
+    return [Artefact(kind="benchmarks/speed", name=name) for name in study.speeds]
 
 
 def _dump(model: BaseModel, *exclude: str) -> dict[str, Any]:
@@ -355,6 +363,30 @@ def _figure(study: Study, name: str) -> Job:
     )
 
 
+def _speed(study: Study, name: str) -> Job:
+    entry = study.speeds[name]
+    return Job(
+        artefact=Artefact(kind="benchmarks/speed", name=name),
+        params={**_dump(entry), "architectures": _architectures(study, entry.tokenizers)},
+        inputs=(),  # its weights are random
+        payloads=(),
+        outputs=("speed.json", "table.md", "table.csv"),
+    )
+
+
+def _architectures(study: Study, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return what shapes the models of tokenizers, without how they are trained, scored or fetched."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in names:
+        entry = study.tokenizers[name]
+        found[name] = _dump(entry, "dataset", "benchmark", "losses", "training", "weights")
+        if isinstance(entry, Stage1Tokenizer):
+            found |= _architectures(study, [entry.proxy])
+        if isinstance(entry, Stage2Tokenizer):
+            found |= _architectures(study, [entry.stage_1])
+    return found
+
+
 _PLANNERS: dict[str, tuple[Callable[[Study, str], Job], str]] = {
     "datasets": (_dataset, "datasets"),
     "encoders": (_encoder, "encoders"),
@@ -367,4 +399,5 @@ _PLANNERS: dict[str, tuple[Callable[[Study, str], Job], str]] = {
     "scores/samples": (_score_samples, "samples"),
     "tables": (_table, "tables"),
     "figures": (_figure, "figures"),
+    "benchmarks/speed": (_speed, "speeds"),
 }

@@ -23,7 +23,7 @@ FOLDERS = {
     "encoders": ("encoders",),
     "tokenizers": ("tokenizers", "tokens"),
     "generators": ("generators", "samples"),
-    "benchmarks": ("benchmarks",),
+    "benchmarks": ("benchmarks", "speeds"),
     "tables": ("tables", "figures"),
 }
 

@@ -193,6 +193,18 @@ MISTAKES = [
         "judge: classifiers/digits-judge",
         "judge: clip/digits",
         [r"benchmarks.reconstruction.digits: judge: clip/digits is of kind clip, which has no classes"],
+        "benchmarks/speed.yaml",
+        "tokenizers: [titok/vq-16]",
+        "tokenizers: [titok/vq-61]",
+        [
+            r"speeds.speed.tokenizers.tokenizers: no tokenizers named 'titok/vq-61'; nearest known: titok/vq-16"
+        ],
+    ),
+    (
+        "benchmarks/speed.yaml",
+        "precision: float32",
+        "precision: float16",
+        [r"speeds.speed.tokenizers.cpu.precision: found 'float16', expected 'float32' or 'bfloat16'"],
     ),
 ]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 
-from onetok.plan import STAGE_OF_KIND, VERSIONS, all_jobs, plan
+from onetok.plan import STAGE_OF_KIND, VERSIONS, all_jobs, plan, speed_targets
 from onetok.study import load_study
 
 STUDIES = [".", "studies/miniature", "tests/e2e/smallest"]
@@ -15,8 +16,6 @@ STUDIES = [".", "studies/miniature", "tests/e2e/smallest"]
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_fresh_clone_plans_every_job(repository, snakemake, tmp_path, study):
     """In a copy without results: each job of the plan appears once, and no input lacks a rule."""
-    import shutil
-
     shutil.copytree(repository / study / "params", tmp_path / "params")
     dry = snakemake(tmp_path, "-n")
     assert dry.returncode == 0, dry.stdout
@@ -115,6 +114,39 @@ def test_a_misspelt_machine_value_is_an_error(smallest, snakemake):
     run = snakemake(smallest, "-n", "--config", "devise=cuda")
     assert run.returncode != 0
     assert "onetok: profile: config holds unknown ['devise'] and lacks []" in run.stdout
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_speed_is_its_own_target_and_has_the_machine_to_itself(repository, snakemake, tmp_path, study):
+    shutil.copytree(repository / study / "params", tmp_path / "params")
+    loaded = load_study(tmp_path)
+    assert not any(job.stage == "measure_speed" for job in all_jobs(loaded))
+    dry = snakemake(tmp_path, "-n", "-p", "--cores", "2", "speed")
+    assert dry.returncode == 0, dry.stdout
+    assert re.search(rf"^total +{len(speed_targets(loaded)) + 1}$", dry.stdout, flags=re.MULTILINE), (
+        dry.stdout
+    )
+    for target in speed_targets(loaded):
+        assert target.receipt in dry.stdout
+    assert (
+        "threads: 2" in dry.stdout
+    )  # as many as there are cores, so that Snakemake starts nothing beside it
+    assert "--device cpu --threads 1" in dry.stdout  # what torch uses is the profile's
+
+
+def test_a_speed_depends_on_architectures_and_not_on_training(smallest):
+    def slice_after(file, old, new):
+        path = smallest / "params" / file
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+        found = plan(load_study(smallest), "benchmarks/speed", "speed/tokenizers").slice
+        path.write_text(text)
+        return found
+
+    before = plan(load_study(smallest), "benchmarks/speed", "speed/tokenizers").slice
+    assert slice_after("tokenizers/titok.yaml", "seed: 42", "seed: 43") == before
+    assert slice_after("tokenizers/titok.yaml", "tokens: 16", "tokens: 8") != before
 
 
 def test_every_stage_has_a_plan(repository):

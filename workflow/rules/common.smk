@@ -4,7 +4,7 @@ import sys
 
 from onetok.errors import OnetokError
 from onetok.study import load_study
-from onetok.plan import plan, targets
+from onetok.plan import plan, speed_targets, targets
 
 try:
     STUDY = load_study()

@@ -1,0 +1,1 @@
+"""How fast a system runs here, beside the time that its products alone take here."""

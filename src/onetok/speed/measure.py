@@ -1,0 +1,100 @@
+"""Time a call and its floor in turns, in the same run, and take medians; take its peak memory in a fresh process.
+
+Peak memory holds the whole model's weights, the inputs, and what the call needs at once. On a GPU it is what torch's
+allocator held at most; on a CPU, by how much the peak of the process's resident memory grew from before the model
+was built, so that the library's own scratch counts too.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onetok.speed.clock import Clock
+from onetok.speed.floor import Floor
+from onetok.speed.products import Product, record_products, total_flops
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A call to be timed. `call` may be compiled; `plain` computes the same, uncompiled."""
+
+    call: Callable[[], Tensor | tuple[Any, ...]]
+    plain: Callable[[], Tensor | tuple[Any, ...]]
+    images: int  # that one call handles
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    images: int
+    seconds: float  # of a call, median over rounds
+    floor: float  # seconds of its products alone, median over rounds
+    ratios: tuple[float, ...]  # of call and floor, round by round: a round's two lie side by side in time
+    flops: int
+    products: dict[Product, tuple[int, float]]  # count, and the median seconds of that many
+
+    @property
+    def ratio(self) -> float:
+        return statistics.median(self.ratios)
+
+
+@torch.inference_mode()
+def measure(case: Case, rounds: int, device: torch.device) -> Measurement:
+    """Time a case; each round times the call, then every product of it."""
+    clock = Clock(device)
+    with torch.inference_mode(False):
+        products = record_products(case.plain)
+    floor = Floor(products, clock)
+    for _ in range(2):  # compiles, fills caches
+        case.call()
+    calls: list[float] = []
+    parts: list[dict[Product, float]] = []
+    for _ in range(rounds):
+        calls.append(clock.seconds(case.call))
+        parts.append(floor.seconds())
+    floors = [sum(part.values()) for part in parts]
+    return Measurement(
+        images=case.images,
+        seconds=statistics.median(calls),
+        floor=statistics.median(floors),
+        ratios=tuple(a / b for a, b in zip(calls, floors, strict=True)),
+        flops=total_flops(products),
+        products={p: (n, statistics.median(part[p] for part in parts)) for p, n in products.items()},
+    )
+
+
+def peak_memory(make: Callable[[], Case], device: torch.device) -> int:
+    """Return the bytes that `make` and two calls of its case need at most, in a fresh process."""
+    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_peak, make, device, torch.get_num_threads()).result()
+
+
+@torch.inference_mode()
+def _peak(make: Callable[[], Case], device: torch.device, threads: int) -> int:
+    torch.set_num_threads(threads)
+    before = _peak_resident()
+    with torch.inference_mode(False):
+        case = make()
+    case.call()  # a compiler may need more, once
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        case.call()
+        return torch.cuda.max_memory_allocated(device)
+    case.call()
+    return _peak_resident() - before
+
+
+def _peak_resident() -> int:
+    # Not getrusage: its peak starts at that of the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    (kibibytes,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status, flags=re.MULTILINE)
+    return int(kibibytes) * 1024

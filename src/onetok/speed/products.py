@@ -1,0 +1,138 @@
+"""Which products a call computes: every matrix product and every convolution, with shapes, type and count.
+
+They are what cannot be left out of a model; norms, activations, softmaxes and copies are what a fast
+implementation hides. Biases are not counted. Attention counts as its two batched products.
+
+Legend: G products in a batch · M rows · K inner size · N columns · B batch · C channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MatrixProduct:
+    """(G, M, K) times (G, K, N)."""
+
+    batch: int  # G
+    rows: int  # M
+    inner: int  # K
+    columns: int  # N
+    dtype: torch.dtype
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.batch * self.rows * self.inner * self.columns
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Convolution:
+    images: tuple[int, ...]  # (B, C, H, W)
+    weight: tuple[int, ...]  # (C out, C in of a group, kernel height, kernel width)
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    outputs: tuple[int, ...]  # (B, C out, H', W')
+    dtype: torch.dtype
+
+    @property
+    def flops(self) -> int:
+        return 2 * math.prod(self.outputs) * math.prod(self.weight[1:])
+
+
+Product = MatrixProduct | Convolution
+Products = Counter[Product]
+
+
+@torch.no_grad()
+def record_products(call: Callable[[], object]) -> Products:
+    """Run `call` once, uncompiled, and return its products with their counts.
+
+    Raises NotImplementedError for a product of a form that this page does not know: none is passed over.
+    """
+    recorder = _Recorder()
+    with recorder:
+        call()
+    return recorder.found
+
+
+def total_flops(products: Products) -> int:
+    return sum(product.flops * count for product, count in products.items())
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Products = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        packet = func.overloadpacket
+        if packet in MATRIX:
+            first = MATRIX[packet]
+            self.found[_matrix_product(args[first], args[first + 1])] += 1
+        elif packet in ATTENTION:
+            self.found.update(_attention(*args[:3]))
+        elif packet is aten.convolution:
+            self.found[_convolution(args, out)] += 1
+        elif (
+            packet in flop_registry or "attention" in packet.__name__
+        ):  # torch's list lacks attention on a CPU
+            raise NotImplementedError(f"{packet}: a product that onetok.speed.products does not know")
+        return out
+
+
+# Operator → place of the first factor among its arguments.
+MATRIX = {aten.mm: 0, aten.bmm: 0, aten.addmm: 1, aten.baddbmm: 1}
+ATTENTION = {
+    aten._scaled_dot_product_flash_attention_for_cpu,
+    aten._scaled_dot_product_flash_attention,
+    aten._scaled_dot_product_efficient_attention,
+    aten._scaled_dot_product_cudnn_attention,
+}
+
+
+def _matrix_product(a: Tensor, b: Tensor) -> MatrixProduct:
+    batch = a.shape[0] if a.ndim == 3 else 1
+    rows, inner = a.shape[-2:]
+    return MatrixProduct(batch=batch, rows=rows, inner=inner, columns=b.shape[-1], dtype=a.dtype)
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor) -> Iterator[MatrixProduct]:
+    """Yield scores = query · keyᵀ, then weights · value, for (B, H, L, D) tensors."""
+    batch = query.shape[0] * query.shape[1]
+    rows, keys = query.shape[2], key.shape[2]
+    sizes = ((query.shape[3], keys), (keys, value.shape[3]))
+    for inner, columns in sizes:
+        yield MatrixProduct(batch=batch, rows=rows, inner=inner, columns=columns, dtype=query.dtype)
+
+
+def _convolution(args: tuple[Any, ...], out: Tensor) -> Convolution:
+    images, weight, _, stride, padding, dilation, transposed, _, groups = args
+    if transposed:
+        raise NotImplementedError("a transposed convolution: onetok.speed.products does not know it")
+    return Convolution(
+        images=tuple(images.shape),
+        weight=tuple(weight.shape),
+        stride=tuple(stride),
+        padding=tuple(padding),
+        dilation=tuple(dilation),
+        groups=groups,
+        outputs=tuple(out.shape),
+        dtype=images.dtype,
+    )
