@@ -38,6 +38,7 @@ from onetok.params import (
     TATiTokTokenizer,
     TiTokTokenizer,
     Tokenizer,
+    TokenizerSpeed,
     Tokens,
     TrainedTokenizer,
     Training,
@@ -271,6 +272,13 @@ def _table(study: Study, table: Table) -> Iterator[str]:
                 yield f"{text}; {nearest(column.metric, known)}"
 
 
+def _speed(study: Study, speed: TokenizerSpeed) -> Iterator[str]:
+    for name in speed.tokenizers:
+        kind = study.tokenizers[name].kind
+        if kind in ("tatitok", "titok-stage-1", "titok-stage-2"):
+            yield f"tokenizers: {name} of kind {kind} cannot be built without what it is trained from"
+
+
 def _training(training: Training) -> Iterator[str]:
     if training.batch % training.accumulation:
         yield f"training.batch {training.batch} is not a multiple of accumulation {training.accumulation}"
@@ -294,4 +302,5 @@ CHECKS: dict[str, Any] = {
     "samples": _samples,
     "benchmarks": _benchmark,
     "tables": _table,
+    "speeds": _speed,
 }

@@ -193,12 +193,20 @@ MISTAKES = [
         "judge: classifiers/digits-judge",
         "judge: clip/digits",
         [r"benchmarks.reconstruction.digits: judge: clip/digits is of kind clip, which has no classes"],
+    ),
+    (
         "benchmarks/speed.yaml",
         "tokenizers: [titok/vq-16]",
         "tokenizers: [titok/vq-61]",
         [
             r"speeds.speed.tokenizers.tokenizers: no tokenizers named 'titok/vq-61'; nearest known: titok/vq-16"
         ],
+    ),
+    (
+        "benchmarks/speed.yaml",
+        "tokenizers: [titok/vq-16]",
+        "tokenizers: [tatitok/kl-16]",
+        [r"tokenizers: tatitok/kl-16 of kind tatitok cannot be built without what it is trained from"],
     ),
     (
         "benchmarks/speed.yaml",

@@ -96,8 +96,8 @@ def vit_flops(length: int, width: int, layers: int) -> int:
 
 
 def test_tiny_titok_against_a_formula(tiny):
-    """Sequence 1 + 16 patches + 16 latents, width 128, 2 layers; patches of 8; codebook 256 x 8."""
-    patches, latents, width, pixels, channels, codes = 16, 16, 128, 3 * 8**2, 8, 256
+    """Sequence 1 + 16 patches + 16 latents, width 128, 2 layers; patches of 8; codebook 128 x 8."""
+    patches, latents, width, pixels, channels, codes = 16, 16, 128, 3 * 8**2, 8, 128
     vit = vit_flops(1 + patches + latents, width, layers=2)
     expected = {
         "encode": vit + 2 * patches * pixels * width + 2 * latents * channels * (width + codes),
