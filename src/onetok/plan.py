@@ -148,6 +148,16 @@ def all_jobs(study: Study) -> Iterator[Job]:
         yield from visit(target)
 
 
+def waiting(study: Study) -> dict[Artefact, int]:
+    """Return, for every artefact that is pulled, how many jobs wait for it one after the other."""
+    chain: dict[Artefact, int] = {}
+    for job in reversed(list(all_jobs(study))):  # what reads an artefact comes before it
+        here = chain.setdefault(job.artefact, 0)
+        for needed in job.inputs:
+            chain[needed] = max(chain.get(needed, 0), here + 1)
+    return chain
+
+
 def targets(study: Study) -> list[Artefact]:
     """Return what `rule all` asks for: every table and every figure."""
     return [Artefact(kind=kind, name=name) for kind in ("tables", "figures") for name in getattr(study, kind)]

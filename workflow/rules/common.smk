@@ -4,7 +4,7 @@ import sys
 
 from onetok.errors import OnetokError
 from onetok.study import load_study
-from onetok.plan import plan, speed_targets, targets
+from onetok.plan import Artefact, plan, speed_targets, targets, waiting
 
 try:
     STUDY = load_study()
@@ -41,6 +41,17 @@ def payloads_of(kind):
 def slice_of(kind):
     """Return a params function: the values that a job depends on, and its stage's version."""
     return lambda wildcards: job_of(kind, wildcards).slice
+
+
+WAITING = waiting(STUDY)
+SHORT = 100  # scores, tables and figures go before any training, so that people see them early
+
+
+def priority_of(kind):
+    """Return a priority function: the longest chain of jobs goes first, else it would end alone on one core."""
+    return lambda wildcards: WAITING.get(
+        Artefact(kind=kind, name=f"{wildcards.family}/{wildcards.variant}"), 0
+    )
 
 
 def job_of(kind, wildcards):

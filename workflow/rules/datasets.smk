@@ -17,6 +17,7 @@ rule convert_dataset:
         "results/logs/convert_dataset/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/convert_dataset/{family}/{variant}.tsv"
+    priority: priority_of("datasets")
     conda:
         "../../environment.yml"
     threads: config["threads"]

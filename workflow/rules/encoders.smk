@@ -21,6 +21,7 @@ rule train_encoder:
         "results/logs/train_encoder/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/train_encoder/{family}/{variant}.tsv"
+    priority: priority_of("encoders")
     conda:
         "../../environment.yml"
     threads: config["threads"]

@@ -22,7 +22,7 @@ rule train_generator:
         "results/logs/train_generator/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/train_generator/{family}/{variant}.tsv"
-    priority: 1
+    priority: priority_of("generators")
     conda:
         "../../environment.yml"
     threads: config["threads"]

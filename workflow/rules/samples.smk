@@ -22,7 +22,7 @@ rule sample_images:
         "results/logs/sample_images/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/sample_images/{family}/{variant}.tsv"
-    priority: 1
+    priority: priority_of("samples")
     conda:
         "../../environment.yml"
     threads: config["threads"]

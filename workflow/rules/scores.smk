@@ -22,6 +22,7 @@ rule measure_reference:
         "results/logs/measure_reference/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/measure_reference/{family}/{variant}.tsv"
+    priority: SHORT
     conda:
         "../../environment.yml"
     threads: config["threads"]
@@ -44,6 +45,7 @@ rule score_reconstruction:
         "results/logs/score_reconstruction/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/score_reconstruction/{family}/{variant}.tsv"
+    priority: SHORT
     conda:
         "../../environment.yml"
     threads: config["threads"]
@@ -65,6 +67,7 @@ rule score_samples:
         "results/logs/score_samples/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/score_samples/{family}/{variant}.tsv"
+    priority: SHORT
     conda:
         "../../environment.yml"
     threads: config["threads"]

@@ -24,6 +24,7 @@ rule build_table:
         "results/logs/build_table/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/build_table/{family}/{variant}.tsv"
+    priority: SHORT
     conda:
         "../../environment.yml"
     threads: config["threads"]
@@ -45,6 +46,7 @@ rule plot_figure:
         "results/logs/plot_figure/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/plot_figure/{family}/{variant}.tsv"
+    priority: SHORT
     conda:
         "../../environment.yml"
     threads: config["threads"]

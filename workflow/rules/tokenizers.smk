@@ -23,7 +23,7 @@ rule train_tokenizer:
         "results/logs/train_tokenizer/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/train_tokenizer/{family}/{variant}.tsv"
-    priority: 1
+    priority: priority_of("tokenizers")
     conda:
         "../../environment.yml"
     threads: config["threads"]

@@ -23,7 +23,7 @@ rule cache_tokens:
         "results/logs/cache_tokens/{family}/{variant}/log.txt",
     benchmark:
         "results/benchmarks/cache_tokens/{family}/{variant}.tsv"
-    priority: 1
+    priority: priority_of("tokens")
     conda:
         "../../environment.yml"
     threads: config["threads"]
