@@ -9,11 +9,14 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from onetok.consistency import token_shape
 from onetok.pretrained import KEY_MAPS, from_published, load_strictly, read_tensors
 from onetok.published import (
     SYSTEMS,
     Entry,
+    GeneratorEntry,
     build_published,
+    build_published_generator,
     config_from_published,
     model_from_published,
     published_system,
@@ -77,6 +80,30 @@ def test_the_papers_params_are_the_released_configurations():
         with torch.device("meta"):
             ours = build_published(entry)
         assert ours.config == config_from_published(released["system"], released["config"]), name
+    assert not by_file
+
+
+def test_the_papers_generators_and_their_sampling_are_the_released_configurations():
+    study = load_study(Path(__file__).parents[2])
+    entries = {n: e for n, e in study.generators.items() if isinstance(e, GeneratorEntry)}
+    by_file = {(entry.weights.hub, entry.weights.file): name for name, entry in entries.items()}
+    for released in (PUBLISHED[name] for name in GENERATORS):
+        name = by_file.pop((released["hub_repo"], released["hub_file"] or "model.safetensors"))
+        assert published_system(entries[name]) == released["system"]
+        tokenizer = study.tokenizers[entries[name].tokenizer]
+        assert (
+            f"{tokenizer.weights.hub.split('/')[1].removesuffix('_imagenet')}.bin"
+            == (released["config"]["experiment"]["tokenizer_checkpoint"])
+        )
+        with torch.device("meta"):
+            ours = build_published_generator(entries[name], *token_shape(study, tokenizer))
+        assert ours.config == config_from_published(released["system"], released["config"]), name
+        (sampling,) = [entry.sampling for entry in study.samples.values() if entry.generator == name]
+        settings = released["config"]["model"]["generator"]
+        assert sampling.steps == settings["num_steps"]
+        assert sampling.temperature == settings["randomize_temperature"]
+        assert sampling.guidance.scale == settings["guidance_scale"]
+        assert sampling.guidance.kind == settings["guidance_decay"]
     assert not by_file
 
 
