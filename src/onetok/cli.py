@@ -79,6 +79,34 @@ def _parser() -> argparse.ArgumentParser:
         "--out", required=True, type=Path, help="a .png for one image, a folder for several (made if missing)"
     )
     command.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
+    command = add(
+        "generate", generate_images, "Draw images of classes with a generator and write them as PNG."
+    )
+    command.add_argument(
+        "--generator",
+        required=True,
+        help="family/variant of the study, or owner/name on the Hub of one that params know",
+    )
+    settings = command.add_mutually_exclusive_group(required=True)
+    settings.add_argument("--samples", metavar="NAME", help="samples of the study whose settings are taken")
+    settings.add_argument("--sampling", metavar="YAML", help="the settings, as `sampling` in params")
+    command.add_argument(
+        "--class",
+        dest="classes",
+        action="append",
+        required=True,
+        type=int,
+        metavar="N",
+        help="may be repeated",
+    )
+    command.add_argument("--count", type=int, default=1, help="images of each class (default: 1)")
+    command.add_argument(
+        "--seed", type=int, required=True, help="an image is a function of seed, class, number"
+    )
+    command.add_argument(
+        "--out", required=True, type=Path, help="a .png for one image, a folder for several (made if missing)"
+    )
+    command.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
     command = add("pin", pin, "Print the weights line of params that pins a file on the Hub.")
     command.add_argument("hub", metavar="HUB", help="owner/name of the repository")
     command.add_argument("file", metavar="FILE", help="path of the file in the repository")
@@ -153,6 +181,24 @@ def reconstruct_images(arguments: argparse.Namespace) -> int:
         arguments.images,
         tokenizer=arguments.tokenizer,
         text=arguments.text,
+        out=arguments.out,
+        device=arguments.device,
+        study=arguments.study,
+    )
+    print("\n".join(lines))
+    return 0
+
+
+def generate_images(arguments: argparse.Namespace) -> int:
+    from onetok.generation import generate
+
+    lines = generate(
+        arguments.classes,
+        generator=arguments.generator,
+        samples=arguments.samples,
+        sampling=arguments.sampling,
+        count=arguments.count,
+        seed=arguments.seed,
         out=arguments.out,
         device=arguments.device,
         study=arguments.study,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from onetok.errors import OnetokError, nearest
 from onetok.metrics import names
@@ -24,8 +24,10 @@ from onetok.params import (
     Images,
     InceptionEncoder,
     LPIPSEncoder,
+    MaskGITUViTGenerator,
     OpenCLIPEncoder,
     PixelTokenizer,
+    PublishedMaskGITUViT,
     PublishedTATiTok,
     PublishedTiTok,
     PublishedVQGAN,
@@ -40,6 +42,7 @@ from onetok.params import (
     Tokenizer,
     TokenizerSpeed,
     Tokens,
+    TrainedGenerator,
     TrainedTokenizer,
     Training,
     VQGANTokenizer,
@@ -193,6 +196,22 @@ def quantizer_of(study: Study, tokenizer: Tokenizer) -> Quantizer:
     return tokenizer.model.quantizer
 
 
+class TokenShape(NamedTuple):
+    codebook_size: int
+    length: int  # tokens an image
+
+
+def token_shape(study: Study, tokenizer: Tokenizer) -> TokenShape:
+    """Return what the tokens of an image are, of a tokenizer with a codebook."""
+    quantizer = quantizer_of(study, tokenizer)
+    assert quantizer.kind == "vq"
+    if isinstance(tokenizer, Stage2Tokenizer):
+        return token_shape(study, study.tokenizers[tokenizer.stage_1])
+    if isinstance(tokenizer, VQGANTokenizer | PublishedVQGAN):
+        return TokenShape(quantizer.codebook_size, (tokenizer.images.size // tokenizer.model.factor) ** 2)
+    return TokenShape(quantizer.codebook_size, tokenizer.model.tokens)
+
+
 def _perceptual(study: Study, tokenizer: PixelTokenizer) -> Iterator[str]:
     for index, term in enumerate(tokenizer.losses.perceptual):
         encoder, where = study.encoders[term.encoder], f"losses.perceptual.{index}"
@@ -227,22 +246,41 @@ def _tokens(study: Study, tokens: Tokens) -> Iterator[str]:
 
 
 def _generator(study: Study, generator: Generator) -> Iterator[str]:
-    yield from _training(generator.training)
-    if generator.model.width % generator.model.heads:
-        yield f"model.width {generator.model.width} is not a multiple of heads {generator.model.heads}"
-    tokenizer = study.tokens[generator.tokens].tokenizer
-    if quantizer_of(study, study.tokenizers[tokenizer]).kind != "vq":
-        yield f"tokens: {generator.tokens} are continuous ({tokenizer}), expected tokens of a codebook"
-    classes = study.datasets[study.tokens[generator.tokens].dataset].classes
-    if generator.classes != classes:
-        yield f"classes {generator.classes}, but the dataset has {classes}"
+    model = generator.model
+    if model.width % model.heads:
+        yield f"model.width {model.width} is not a multiple of heads {model.heads}"
+    if isinstance(generator, MaskGITUViTGenerator | PublishedMaskGITUViT) and model.layers % 2:
+        yield f"model.layers {model.layers} cannot be halved, as a U-ViT's"
+    name = tokenizer_of(study, generator)
+    read = f"tokenizer: the tokens of {name} are"
+    if isinstance(generator, TrainedGenerator):
+        read = f"tokens: {generator.tokens} are"
+    if quantizer_of(study, study.tokenizers[name]).kind != "vq":
+        yield f"{read} continuous ({name}), expected tokens of a codebook"
+    if isinstance(study.tokenizers[name], READS_TEXT):
+        yield f"{read} decoded with captions ({name}), which a generator of classes has not"
+    if isinstance(generator, TrainedGenerator):
+        yield from _training(generator.training)
+        classes = study.datasets[study.tokens[generator.tokens].dataset].classes
+        if generator.classes != classes:
+            yield f"classes {generator.classes}, but the dataset has {classes}"
+
+
+def tokenizer_of(study: Study, generator: Generator) -> str:
+    """Return the name of the tokenizer whose tokens a generator draws."""
+    if isinstance(generator, TrainedGenerator):
+        return study.tokens[generator.tokens].tokenizer
+    return generator.tokenizer
 
 
 def _samples(study: Study, samples: Samples) -> Iterator[str]:
     benchmark = study.benchmarks[samples.benchmark]
     classes = study.generators[samples.generator].classes
+    found = study.datasets[benchmark.dataset].classes
     if not isinstance(benchmark, GenerationBenchmark):
         yield f"benchmark {samples.benchmark} is of kind {benchmark.kind}, expected generation"
+    elif found != classes:
+        yield f"generator {samples.generator} has {classes} classes, but the benchmark's dataset has {found}"
     elif benchmark.samples % classes:
         yield f"the benchmark's {benchmark.samples} samples cannot be spread evenly over {classes} classes"
 

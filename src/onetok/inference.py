@@ -96,13 +96,13 @@ def _by_name(name: str, directory: Path, revision: str | None) -> Pretrained:
 def _of_study(name: str, study: Study, directory: Path) -> Pretrained:
     """Return what a study made of one of its tokenizers."""
     entry = study.tokenizers[name]
-    model = _load("tokenizers", name, directory)
-    encoder = _load("encoders", entry.text, directory) if isinstance(entry, READS_TEXT) else None
+    model = load_artefact("tokenizers", name, directory)
+    encoder = load_artefact("encoders", entry.text, directory) if isinstance(entry, READS_TEXT) else None
     receipt = read_receipt(Artefact(kind="tokenizers", name=name), directory)
     return Pretrained(model, encoder, entry.images, receipt)
 
 
-def _load(kind: str, name: str, directory: Path) -> Any:
+def load_artefact(kind: str, name: str, directory: Path) -> Any:
     """Return the model of an artefact, or say which command makes it."""
     artefact = Artefact(kind=kind, name=name)
     if not (directory / artefact.receipt).exists():
@@ -120,10 +120,15 @@ def _published(repo: str, study: Study | None, directory: Path) -> Pretrained | 
     if len(entries) > 1:
         raise OnetokError(f"{repo}: holds several tokenizers of params, name one: {', '.join(entries)}")
     for entry in entries.values():
-        # Before the weights, so that a missing text encoder is said sooner.
-        encoder = _load("encoders", entry.text, where) if isinstance(entry, READS_TEXT) else None
-        return Pretrained(load_published(entry), encoder, entry.images, None)
+        return fetch_published(entry, where)
     return None
+
+
+def fetch_published(entry: Entry, directory: Path) -> Pretrained:
+    """Return a published tokenizer of the params of a study, whose text encoder the study made."""
+    # Before the weights, so that a missing text encoder is said sooner.
+    encoder = load_artefact("encoders", entry.text, directory) if isinstance(entry, READS_TEXT) else None
+    return Pretrained(load_published(entry), encoder, entry.images, None)
 
 
 def _entries_of(repo: str, study: Study | None) -> dict[str, Entry]:

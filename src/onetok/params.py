@@ -451,14 +451,17 @@ class Tokens(Strict):
 MaskSchedule = Literal["arccos", "cosine", "linear", "root", "square"]
 
 
-class MaskGITModel(Strict):
+class PublishedMaskGITModel(Strict):
     width: Positive
-    layers: Positive
+    layers: Positive = Field(description="even for the U-ViT, which has one more block in the middle")
     heads: Positive
     hidden: Positive
     dropout: Fraction
     attention_dropout: Fraction
     class_dropout: Fraction
+
+
+class MaskGITModel(PublishedMaskGITModel):
     init_std: float
 
 
@@ -468,16 +471,47 @@ class MaskedLoss(Strict):
     unmasked_weight: Fraction
 
 
-class MaskGITGenerator(Strict):
-    kind: Literal["maskgit-vit"]
+class TrainedGenerator(Strict):
     tokens: TokensName
     classes: Positive
-    model: MaskGITModel
-    loss: MaskedLoss
     training: Training
 
 
-Generator = MaskGITGenerator
+class MaskGITGenerator(TrainedGenerator):
+    model: MaskGITModel
+    loss: MaskedLoss
+
+
+class MaskGITViTGenerator(MaskGITGenerator):
+    kind: Literal["maskgit-vit"]
+
+
+class MaskGITUViTGenerator(MaskGITGenerator):
+    kind: Literal["maskgit-uvit"]
+
+
+class PublishedGenerator(Strict):
+    tokenizer: TokenizerName = Field(description="whose ids it draws")
+    classes: Positive
+    weights: WeightsFile
+
+
+class PublishedMaskGIT(PublishedGenerator):
+    model: PublishedMaskGITModel
+
+
+class PublishedMaskGITViT(PublishedMaskGIT):
+    kind: Literal["published-maskgit-vit"]
+
+
+class PublishedMaskGITUViT(PublishedMaskGIT):
+    kind: Literal["published-maskgit-uvit"]
+
+
+Generator = Annotated[
+    MaskGITViTGenerator | MaskGITUViTGenerator | PublishedMaskGITViT | PublishedMaskGITUViT,
+    Field(discriminator="kind"),
+]
 
 
 class Guidance(Strict):

@@ -27,6 +27,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from onetok.consistency import token_shape, tokenizer_of
 from onetok.errors import OnetokError
 from onetok.params import (
     READS_TEXT,
@@ -40,6 +41,7 @@ from onetok.params import (
     Stage1Tokenizer,
     Stage2Tokenizer,
     Study,
+    TrainedGenerator,
     TrainedTokenizer,
 )
 
@@ -251,12 +253,19 @@ def _tokens(study: Study, name: str) -> Job:
 
 def _generator(study: Study, name: str) -> Job:
     entry = study.generators[name]
+    artefact = Artefact(kind="generators", name=name)
+    model = ("weights.safetensors", "config.json")
+    if not isinstance(entry, TrainedGenerator):
+        # Of its tokenizer only the shape of the tokens matters here.
+        tokens = token_shape(study, study.tokenizers[entry.tokenizer])._asdict()
+        params = {**_dump(entry, "tokenizer"), "tokens": tokens}
+        return Job(artefact=artefact, params=params, inputs=(), payloads=(), outputs=model)
     return Job(
-        artefact=Artefact(kind="generators", name=name),
+        artefact=artefact,
         params=_dump(entry),
         inputs=(Artefact(kind="tokens", name=entry.tokens),),
         payloads=(f"results/tokens/{entry.tokens}/tokens.npy",),
-        outputs=("weights.safetensors", "config.json", "scalars.csv"),
+        outputs=(*model, "scalars.csv"),
     )
 
 
@@ -264,7 +273,7 @@ def _samples(study: Study, name: str) -> Job:
     entry = study.samples[name]
     benchmark = study.benchmarks[entry.benchmark]
     assert isinstance(benchmark, GenerationBenchmark)
-    tokenizer = study.tokens[study.generators[entry.generator].tokens].tokenizer
+    tokenizer = tokenizer_of(study, study.generators[entry.generator])
     return Job(
         artefact=Artefact(kind="samples", name=name),
         # Of the benchmark only the number of images matters here.

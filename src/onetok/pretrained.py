@@ -285,6 +285,27 @@ _MASKGIT_VIT = KeyMap(
     unused=(),
 )
 
+_MASKGIT_UVIT = KeyMap(
+    rename=(
+        (r"^pos_embed$", "positions"),
+        (r"^embeddings\.", "embedding."),
+        (r"^in_blocks\.", "down."),
+        (r"^mid_block\.", "middle."),
+        (r"^out_blocks\.", "up."),
+        (r"\.attn\.qkv\.", ".attention.qkv."),
+        (r"\.attn\.proj\.", ".attention.out."),
+        (r"\.mlp\.fc1\.", ".mlp.up."),
+        (r"\.mlp\.fc2\.", ".mlp.down."),
+        (r"\.skip_linear\.", ".skip."),
+        (r"^norm\.", "norm_out."),
+        (r"^lm_head\.", "head."),
+    ),
+    merge=(),
+    squeeze=(),
+    select=(("positions", 0),),
+    unused=(),
+)
+
 KEY_MAPS = {
     "maskgit_vqgan": _MASKGIT_VQGAN,
     "titok_vq_legacy_stage1": _TITOK_TWO_STAGE,  # the parts that stage 1 trains, without the pixel path
@@ -295,11 +316,12 @@ KEY_MAPS = {
     "tatitok_vq": _TITOK,
     "tatitok_kl": _TITOK,
     "maskgit_vit": _MASKGIT_VIT,
+    "maskgit_uvit": _MASKGIT_UVIT,
 }
 
 
 def from_published(system: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a released state dict in our layout."""
+    """Return a released state dict in our layout; what is missing in it is missing in ours."""
     if system not in KEY_MAPS:
         raise OnetokError(f"no key map for {system!r}, known: {', '.join(sorted(KEY_MAPS))}")
     key_map = KEY_MAPS[system]
@@ -312,10 +334,12 @@ def from_published(system: str, state: Mapping[str, Tensor]) -> dict[str, Tensor
         ours[name] = tensor.flatten(1) if any(re.search(p, name) for p in key_map.squeeze) else tensor
     for suffixes, merged in key_map.merge:
         for first in [name for name in ours if name.endswith(suffixes[0])]:
-            stem = first.removesuffix(suffixes[0])
-            ours[stem + merged] = torch.cat([ours.pop(stem + suffix) for suffix in suffixes])
+            parts = [first.removesuffix(suffixes[0]) + suffix for suffix in suffixes]
+            if all(part in ours for part in parts):
+                ours[first.removesuffix(suffixes[0]) + merged] = torch.cat([ours.pop(p) for p in parts])
     for name, row in key_map.select:
-        ours[name] = ours[name][row]
+        if name in ours:
+            ours[name] = ours[name][row]
     return ours
 
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from onetok import params
 from onetok.errors import OnetokError, nearest
+from onetok.models.maskgit import MaskGIT, MaskGITConfig
+from onetok.models.maskgit_uvit import MaskGITUViT
 from onetok.models.quantizers import GaussianConfig, QuantizerConfig, VectorQuantizerConfig
 from onetok.models.tatitok import TATiTok, TATiTokConfig
 from onetok.models.text_encoder import CLIPConfig
@@ -22,6 +25,7 @@ from onetok.models.vqgan import MASKGIT_VQGAN, VQGAN, VQGANConfig
 from onetok.pretrained import fetch, from_published, load_strictly, read_tensors
 
 PUBLISHED_INIT = TiTokInit(linear_std=0.02, positions="normal", position_scale=1.0, query_key_gain=1.0)
+MASKGIT_INIT_STD = 0.02
 CLIP_TEXT: dict[str, Any] = {"text_states": 77, "text_width": 768, "decoder_linear": "torch"}  # ViT-L/14-336
 
 
@@ -49,12 +53,18 @@ def _system(name: str) -> System:
 # ---------------------------------------------------------------------------------------------- from params
 
 Entry = params.PublishedVQGAN | params.PublishedTiTok | params.PublishedTATiTok
+GeneratorEntry = params.PublishedMaskGITViT | params.PublishedMaskGITUViT
 
 
-def published_system(entry: Entry) -> str:
+def published_system(entry: Entry | GeneratorEntry) -> str:
     """Return the system whose released layout an entry's file has."""
-    if isinstance(entry, params.PublishedVQGAN):
-        return "maskgit_vqgan"
+    match entry:
+        case params.PublishedVQGAN():
+            return "maskgit_vqgan"
+        case params.PublishedMaskGITViT():
+            return "maskgit_vit"
+        case params.PublishedMaskGITUViT():
+            return "maskgit_uvit"
     quantizer = entry.model.quantizer.kind
     if isinstance(entry, params.PublishedTATiTok):
         return f"tatitok_{quantizer}"
@@ -93,7 +103,31 @@ def load_published(entry: Entry) -> nn.Module:
     Raises OnetokError where the file is not pinned, cannot be had, or does not fit.
     """
     path = fetch(entry.weights)
-    model = build_published(entry)
+    return _filled(build_published(entry), entry, path)
+
+
+def build_published_generator(entry: GeneratorEntry, codebook_size: int, tokens: int) -> nn.Module:
+    """Return the model of a published generator of `tokens` ids below `codebook_size`, without its weights."""
+    config = MaskGITConfig(
+        codebook_size=codebook_size,
+        tokens=tokens,
+        classes=entry.classes,
+        **entry.model.model_dump(),
+        init_std=MASKGIT_INIT_STD,
+    )
+    return MaskGIT(config) if isinstance(entry, params.PublishedMaskGITViT) else MaskGITUViT(config)
+
+
+def load_published_generator(entry: GeneratorEntry, codebook_size: int, tokens: int) -> nn.Module:
+    """Return the model of a published generator with its weights, in evaluation mode.
+
+    Raises OnetokError where the file is not pinned, cannot be had, or does not fit.
+    """
+    path = fetch(entry.weights)
+    return _filled(build_published_generator(entry, codebook_size, tokens), entry, path)
+
+
+def _filled(model: nn.Module, entry: Entry | GeneratorEntry, path: Path) -> nn.Module:
     load_strictly(model, from_published(published_system(entry), read_tensors(path)), str(path))
     return model.eval()
 
@@ -203,6 +237,23 @@ def _maskgit_vqgan(config: Mapping[str, Any]) -> VQGANConfig:
     return MASKGIT_VQGAN
 
 
+def _maskgit(config: Mapping[str, Any]) -> MaskGITConfig:
+    released = config["model"]["generator"]
+    return MaskGITConfig(
+        codebook_size=config["model"]["vq_model"]["codebook_size"],
+        tokens=released["image_seq_len"],
+        classes=released["condition_num_classes"],
+        width=released["hidden_size"],
+        layers=released["num_hidden_layers"],
+        heads=released["num_attention_heads"],
+        hidden=released["intermediate_size"],
+        dropout=released["dropout"],
+        attention_dropout=released["attn_drop"],
+        class_dropout=released["class_label_dropout"],
+        init_std=MASKGIT_INIT_STD,
+    )
+
+
 SYSTEMS = {
     "maskgit_vqgan": System(VQGAN, _maskgit_vqgan),
     "titok_vq_two_stage": System(TiTokTwoStage, _titok_two_stage),
@@ -210,4 +261,6 @@ SYSTEMS = {
     "titok_kl": System(TiTok, _titok),
     "tatitok_vq": System(TATiTok, _tatitok),
     "tatitok_kl": System(TATiTok, _tatitok),
+    "maskgit_vit": System(MaskGIT, _maskgit),
+    "maskgit_uvit": System(MaskGITUViT, _maskgit),
 }

@@ -24,7 +24,8 @@ from onetok.models.convnext import ConvNeXt, ConvNeXtConfig
 from onetok.models.discriminator import Discriminator, DiscriminatorConfig
 from onetok.models.inception import Inception, InceptionConfig
 from onetok.models.lpips import LPIPS, LPIPSConfig
-from onetok.models.maskgit import MaskGIT, MaskGITConfig
+from onetok.models.maskgit import MaskedGenerator, MaskGIT, MaskGITConfig
+from onetok.models.maskgit_uvit import MaskGITUViT
 from onetok.models.tatitok import TATiTok, TATiTokConfig
 from onetok.models.text_encoder import CLIP, CaptionStates, CLIPConfig
 from onetok.models.titok import SIZES, TiTok, TiTokConfig, TiTokInit
@@ -50,6 +51,7 @@ MODELS: dict[str, tuple[type[nn.Module], type]] = {
     "titok-two-stage": (TiTokTwoStage, TwoStageConfig),
     "tatitok": (TATiTok, TATiTokConfig),
     "maskgit-vit": (MaskGIT, MaskGITConfig),
+    "maskgit-uvit": (MaskGITUViT, MaskGITConfig),
 }
 
 
@@ -149,11 +151,17 @@ def build_caption_states(entry: BaseModel, device: torch.device) -> CaptionState
     return CaptionStates(load_encoder(entry.text, device)) if isinstance(entry, params.READS_TEXT) else None
 
 
-def build_generator(entry: params.MaskGITGenerator, codebook_size: int, tokens: int) -> MaskGIT:
+def build_generator(entry: params.MaskGITGenerator, codebook_size: int, tokens: int) -> MaskedGenerator:
+    """Return the generator that an entry trains, for sequences of `tokens` ids below `codebook_size`."""
     config = MaskGITConfig(
         codebook_size=codebook_size, tokens=tokens, classes=entry.classes, **entry.model.model_dump()
     )
-    return MaskGIT(config)
+    match entry:
+        case params.MaskGITViTGenerator():
+            return MaskGIT(config)
+        case params.MaskGITUViTGenerator():
+            return MaskGITUViT(config)
+    raise TypeError(type(entry))
 
 
 def build_masked_loss(entry: params.MaskedLoss) -> tuple[MaskSchedule, MaskedLoss]:

@@ -1,4 +1,4 @@
-"""Every published tokenizer loads strictly, from a synthetic file in its released layout."""
+"""Every published tokenizer and MaskGIT loads strictly, from a synthetic file in its released layout."""
 
 import json
 from dataclasses import replace
@@ -9,11 +9,14 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from onetok.consistency import token_shape
 from onetok.pretrained import KEY_MAPS, from_published, load_strictly, read_tensors
 from onetok.published import (
     SYSTEMS,
     Entry,
+    GeneratorEntry,
     build_published,
+    build_published_generator,
     config_from_published,
     model_from_published,
     published_system,
@@ -26,18 +29,27 @@ PUBLISHED = json.loads((Path(__file__).parent / "published_checkpoints.json").re
 TOKENIZERS = [
     name for name, entry in PUBLISHED.items() if name.startswith("tokenizer_") and entry["hub_repo"]
 ]
+GENERATORS = [
+    name
+    for name, entry in PUBLISHED.items()
+    if name.startswith("generator_") and entry["hub_repo"] and entry["system"] in SYSTEMS
+]
+LAYOUTS = [*TOKENIZERS, *GENERATORS]
+LOADED = [*TOKENIZERS, min(GENERATORS, key=lambda name: PUBLISHED[name]["parameters"])]
+UNREAD = {"maskgit_vit": 768}  # parameters: BERT's second token type
 SMALL = "tokenizer_titok_s128"  # the one of every run; together the others take minutes and many gigabytes
 EXEMPT = ("ln", "bias", "latent_tokens", "mask_token", "embed", "norm", "gamma")  # the released rule's words
 
 
-def test_all_sixteen_are_here():
+def test_all_of_them_are_here():
     assert len(TOKENIZERS) == 16
-    assert {PUBLISHED[name]["system"] for name in TOKENIZERS} == set(SYSTEMS)
+    assert {f"generator_titok_{size}" for size in ("l32", "b64", "s128")} <= set(GENERATORS)
+    assert {PUBLISHED[name]["system"] for name in LAYOUTS} == set(SYSTEMS)
     assert set(SYSTEMS) <= set(KEY_MAPS)
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n == SMALL else pytest.mark.slow, id=n) for n in TOKENIZERS]
+    "name", [pytest.param(n, marks=() if n == SMALL else pytest.mark.slow, id=n) for n in LOADED]
 )
 def test_loads_strictly(name, tmp_path):
     entry = PUBLISHED[name]
@@ -52,7 +64,6 @@ def test_loads_strictly(name, tmp_path):
         for parameter in model.parameters():
             nn.init.constant_(parameter, torch.nan)
         load_strictly(model, from_published(entry["system"], read_tensors(file)), str(file))
-        assert sum(p.numel() for p in model.parameters()) == entry["parameters"]
         assert not any(p.count_nonzero() for p in model.parameters())
     finally:
         file.unlink()
@@ -72,7 +83,31 @@ def test_the_papers_params_are_the_released_configurations():
     assert not by_file
 
 
-@pytest.mark.parametrize("name", TOKENIZERS)
+def test_the_papers_generators_and_their_sampling_are_the_released_configurations():
+    study = load_study(Path(__file__).parents[2])
+    entries = {n: e for n, e in study.generators.items() if isinstance(e, GeneratorEntry)}
+    by_file = {(entry.weights.hub, entry.weights.file): name for name, entry in entries.items()}
+    for released in (PUBLISHED[name] for name in GENERATORS):
+        name = by_file.pop((released["hub_repo"], released["hub_file"] or "model.safetensors"))
+        assert published_system(entries[name]) == released["system"]
+        tokenizer = study.tokenizers[entries[name].tokenizer]
+        assert (
+            f"{tokenizer.weights.hub.split('/')[1].removesuffix('_imagenet')}.bin"
+            == (released["config"]["experiment"]["tokenizer_checkpoint"])
+        )
+        with torch.device("meta"):
+            ours = build_published_generator(entries[name], *token_shape(study, tokenizer))
+        assert ours.config == config_from_published(released["system"], released["config"]), name
+        (sampling,) = [entry.sampling for entry in study.samples.values() if entry.generator == name]
+        settings = released["config"]["model"]["generator"]
+        assert sampling.steps == settings["num_steps"]
+        assert sampling.temperature == settings["randomize_temperature"]
+        assert sampling.guidance.scale == settings["guidance_scale"]
+        assert sampling.guidance.kind == settings["guidance_decay"]
+    assert not by_file
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_layout_and_weight_decay(name):
     """Names and shapes alone, so that every layout is in the normal run; and what weight decay exempts."""
     entry = PUBLISHED[name]
@@ -81,12 +116,13 @@ def test_layout_and_weight_decay(name):
         released = {key: torch.empty(shape) for key, shape in entry["tensors"].items()}
     ours = from_published(entry["system"], released)
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in model.state_dict().items()}
+    parameters = sum(p.numel() for p in model.parameters())
+    assert parameters == entry["parameters"] - UNREAD.get(entry["system"], 0)
 
-    parameters = dict(model.named_parameters())
     for key, tensor in released.items():
-        (ours_key,) = from_published(entry["system"], {key: tensor})
+        ((ours_key, parameter),) = from_published(entry["system"], {key: tensor}).items()
         expected = tensor.ndim >= 2 and not any(word in key for word in EXEMPT)
-        assert decays(ours_key, parameters[ours_key], NO_DECAY[type(model)]) == expected, key
+        assert decays(ours_key, parameter, NO_DECAY[type(model)]) == expected, key
 
 
 def test_the_two_stages_have_one_config():

@@ -1,12 +1,16 @@
 import math
+from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 
+from onetok import params
 from onetok.models.maskgit import MaskGIT, MaskGITConfig
-from onetok.sampling.guidance import Guidance
+from onetok.models.maskgit_uvit import MaskGITUViT
+from onetok.sampling.guidance import Guidance, guided
 from onetok.sampling.masked import MaskedSampling, annealed
-from onetok.sampling.schedules import MaskSchedule
+from onetok.sampling.schedules import MASK_RATIOS, MaskSchedule
 from onetok.sampling.seeds import ImageRandom
 
 CPU = torch.device("cpu")
@@ -25,20 +29,20 @@ CONFIG = MaskGITConfig(
 )
 
 
-def settings(scale=3.0, temperature=4.0, steps=5):
+def settings(scale=3.0, temperature=4.0, steps=5, kind="linear", annealing=True):
     return MaskedSampling(
         steps=steps,
         temperature=temperature,
-        guidance=Guidance(kind="linear", scale=scale, power=0.0),
+        guidance=Guidance(kind=kind, scale=scale, power=1.0),
         schedule=MaskSchedule("arccos"),
-        softmax_annealing=True,
+        softmax_annealing=annealing,
     )
 
 
-@pytest.fixture
-def model():
+@pytest.fixture(params=[MaskGIT, MaskGITUViT])
+def model(request):
     torch.manual_seed(0)
-    return MaskGIT(CONFIG).eval()
+    return request.param(CONFIG).eval()
 
 
 def draw(model, images, sampling):
@@ -59,19 +63,43 @@ def test_another_seed_gives_another_image(model):
     assert not torch.equal(a, b)
 
 
-def test_zero_guidance_leaves_out_the_unconditional_branch(model, monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "scale", "expected"),
+    [
+        ("constant", 0.0, [3, 3, 3, 3, 3]),
+        ("constant", 2.0, [6, 6, 6, 6, 6]),
+        ("linear", 0.0, [3, 3, 3, 3, 3]),
+        ("linear", 2.0, [3, 6, 6, 6, 6]),
+        ("power-cosine", 1.0, [3, 3, 3, 3, 3]),
+        ("power-cosine", 2.0, [3, 6, 6, 6, 6]),
+    ],
+)
+def test_both_branches_share_a_batch_and_one_without_effect_is_left_out(
+    model, monkeypatch, kind, scale, expected
+):
     batches = []
     forward = model.forward
     monkeypatch.setattr(
         model, "forward", lambda ids, labels: batches.append(len(ids)) or forward(ids, labels)
     )
-    draw(model, range(3), settings(scale=0.0))
-    assert set(batches) == {3}
-    batches.clear()
-    draw(model, range(3), settings(scale=2.0))
-    assert batches == [3, 6, 6, 6, 6], (
-        "linear guidance is 0 in the first step, then both branches share a batch"
-    )
+    draw(model, range(3), settings(kind=kind, scale=scale))
+    assert batches == expected
+
+
+def test_no_noise_is_drawn_where_it_is_multiplied_by_zero(model, monkeypatch):
+    drawn = []
+    gumbel = ImageRandom.gumbel
+    monkeypatch.setattr(ImageRandom, "gumbel", lambda self, *s: drawn.append(s) or gumbel(self, *s))
+    draw(model, range(2), settings(temperature=0.0))
+    assert not drawn
+    draw(model, range(2), settings())
+    assert drawn == [(16, 32), (16,)] * 4, "for ids and confidences, but not in the last of five steps"
+
+
+def test_annealing_shows_at_a_temperature_only(model):
+    hot, cold = ([settings(temperature=t, annealing=a, scale=0.0) for a in (True, False)] for t in (4.0, 0.0))
+    assert not torch.equal(*(draw(model, range(8), sampling) for sampling in hot))
+    assert torch.equal(*(draw(model, range(8), replace(sampling, steps=1)) for sampling in cold))
 
 
 def test_dropout_cannot_be_on_while_sampling(model):
@@ -86,6 +114,26 @@ def test_remaining_is_counted_in_double_precision():
     assert MaskSchedule("linear").remaining(0.0, 32, 10) == 9, "at least one token is revealed in every step"
 
 
+@pytest.mark.parametrize(
+    ("name", "quarter"),
+    [
+        ("arccos", math.acos(0.25) / (math.pi / 2)),
+        ("cosine", math.cos(math.pi / 8)),
+        ("linear", 0.75),
+        ("root", 0.5),
+        ("square", 0.9375),
+    ],
+)
+def test_mask_schedules(name, quarter):
+    ratio = MaskSchedule(name).ratio(torch.tensor([0.0, 0.25, 1.0]))  # float32 in, float64 out
+    assert ratio.dtype == torch.float64
+    assert ratio.tolist() == pytest.approx([1.0, quarter, 0.0], abs=1e-15)
+
+
+def test_params_know_every_mask_schedule():
+    assert set(get_args(params.MaskSchedule)) == set(MASK_RATIOS)
+
+
 def test_training_masks_at_least_one_token():
     counts = MaskSchedule("arccos").masked_count(torch.tensor([0.0, 0.5, 1.0]), 16)
     assert counts.tolist() == [16, 11, 1]
@@ -96,6 +144,7 @@ def test_training_masks_at_least_one_token():
     [
         ("constant", 0.0, [3.0, 3.0, 3.0, 3.0]),
         ("linear", 0.0, [0.0, 0.75, 1.5, 2.25]),
+        ("power-cosine", 0.0, [2.0, 2.0, 2.0, 2.0]),
         (
             "power-cosine",
             1.0,
@@ -105,10 +154,29 @@ def test_training_masks_at_least_one_token():
 )
 def test_guidance_weights(kind, power, weights):
     guidance = Guidance(kind=kind, scale=3.0, power=power)
-    assert [guidance.weight(s, 4) for s in range(4)] == pytest.approx(weights)
+    assert guidance.weights(4) == pytest.approx(weights)
+
+
+def test_power_cosine_of_titok_s128():
+    """uncond + (cond - uncond)·(1 + (g-1)(1-cos(π(s/S)^p))/2), at g 6.9, p 3, step 32 of 64."""
+    conditional, unconditional = torch.tensor([2.0]), torch.tensor([0.5])
+    weight = 1 + 5.9 * (1 - math.cos(math.pi / 8)) / 2
+    ours = guided(
+        conditional, unconditional, Guidance(kind="power-cosine", scale=6.9, power=3.0).weight(32, 64)
+    )
+    assert float(ours) == pytest.approx(0.5 + 1.5 * weight)
+
+
+def test_guidance_moves_away_from_the_unconditional_branch():
+    assert torch.equal(guided(torch.tensor([1.0]), torch.tensor([0.5]), 2.0), torch.tensor([2.0]))
 
 
 def test_softmax_annealing():
     logits = torch.tensor([1.3, 2.6])
     assert torch.allclose(annealed(logits, 0.0), torch.tensor([1.0, 2.0]))
     assert torch.allclose(annealed(logits, 1.0), logits / 0.5)
+
+
+def test_a_u_vit_has_two_halves():
+    with pytest.raises(ValueError, match="layers 3 cannot be halved"):
+        MaskGITUViT(replace(CONFIG, layers=3))

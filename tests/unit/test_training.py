@@ -12,11 +12,14 @@ from torch import nn
 
 from onetok.data.batches import Batch, no_captions
 from onetok.errors import OnetokError
+from onetok.losses.masked import MaskedLoss
 from onetok.models.maskgit import MaskGIT
+from onetok.models.maskgit_uvit import MaskGITUViT
 from onetok.models.quantizers import VectorQuantizer, VectorQuantizerConfig
 from onetok.models.titok import TiTok
 from onetok.params import AdamW, Schedule, Training
 from onetok.pretrained import from_published
+from onetok.sampling.schedules import MaskSchedule
 from onetok.training.checkpoints import latest_checkpoint, save_checkpoint
 from onetok.training.loop import train
 from onetok.training.optimizers import decays
@@ -54,9 +57,6 @@ class Ids:
 
 def run(scratch, training, stop=None):
     """Train a tiny generator; `stop` raises after so many steps, as a kill would."""
-    from onetok.losses.masked import MaskedLoss
-    from onetok.sampling.schedules import MaskSchedule
-
     torch.manual_seed(training.seed)
     model = MaskGIT(CONFIG)
     settings_ = MaskedLoss(label_smoothing=0.1, unmasked_weight=0.1)
@@ -85,6 +85,16 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, stop):
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
     assert history.rows == resumed_history.rows
+
+
+def test_every_part_of_a_u_vit_learns():
+    torch.manual_seed(0)
+    model = MaskGITUViT(CONFIG)
+    settings_ = MaskedLoss(label_smoothing=0.1, unmasked_weight=0.1)
+    batch = Ids()(None, torch.arange(8).numpy())
+    losses = MaskedGeneratorObjective(model, MaskSchedule("arccos"), settings_)(batch, 0)
+    losses["total"].backward()
+    assert all(p.grad is not None and p.grad.any() for p in model.parameters())
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_an_error(tmp_path):

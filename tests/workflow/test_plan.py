@@ -25,6 +25,7 @@ def test_a_fresh_clone_plans_every_job(repository, snakemake, tmp_path, study):
     only_trained = {
         "train_encoder": {"scalars.csv", "accuracy.json"},
         "train_tokenizer": {"scalars.csv", "pictures"},
+        "train_generator": {"scalars.csv"},
     }
     for job in jobs:
         assert job.artefact.receipt in dry.stdout

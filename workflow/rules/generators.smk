@@ -1,15 +1,15 @@
 """Generators: classes to tokens.
 
 REQUIRED INPUTS:
-    results/tokens/…/{receipt.json, tokens.npy}
+    results/tokens/…/{receipt.json, tokens.npy}; or published weights
 
 OUTPUTS:
-    results/generators/<family>/<variant>/{receipt.json, weights.safetensors, config.json, scalars.csv}
+    results/generators/<family>/<variant>/{receipt.json, weights.safetensors, config.json}, when trained also scalars.csv
 """
 
 
 rule train_generator:
-    """Train generator {wildcards.family}/{wildcards.variant}."""
+    """Train or fetch generator {wildcards.family}/{wildcards.variant}."""
     input:
         receipts=receipts_of("generators"),
         payloads=payloads_of("generators"),
@@ -17,7 +17,6 @@ rule train_generator:
         receipt="results/generators/{family}/{variant}/receipt.json",
         weights="results/generators/{family}/{variant}/weights.safetensors",
         config="results/generators/{family}/{variant}/config.json",
-        scalars="results/generators/{family}/{variant}/scalars.csv",
     log:
         "results/logs/train_generator/{family}/{variant}/log.txt",
     benchmark:

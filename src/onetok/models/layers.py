@@ -28,10 +28,10 @@ class TransformerSize:
 class Attention(nn.Module):
     """Full multi-head self-attention with packed query, key and value projections."""
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+    def __init__(self, width: int, heads: int, dropout: float = 0.0, qkv_bias: bool = True) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""MaskGIT with a ViT: class-conditional generation of token sequences (arXiv 2202.04200; TiTok, arXiv 2406.07550).
+"""MaskGIT: class-conditional generation of token sequences (arXiv 2202.04200; TiTok, arXiv 2406.07550).
 
-A bidirectional BERT reads [class, tokens] with some tokens masked and predicts all of them. Sampling starts from
-masks alone and keeps the most confident predictions of each step.
+A bidirectional transformer reads [class, tokens] with some tokens masked and predicts all of them. Sampling starts from
+masks alone and keeps the most confident predictions of each step. What every backbone shares comes first, then the ViT,
+a BERT; the U-ViT has its own page.
 
     token ids   0 … V-1      image codes
                 V            mask
@@ -44,55 +45,20 @@ class MaskGITConfig:
         return self.codebook_size
 
     @property
-    def no_class_id(self) -> int:
-        return self.codebook_size + 1 + self.classes
-
-    @property
     def vocabulary(self) -> int:
         return self.codebook_size + self.classes + 2
 
 
-class PostNormBlock(nn.Module):
-    """BERT's layer: LN(x + attention x), then LN(x + mlp x)."""
-
-    def __init__(self, config: MaskGITConfig) -> None:
-        super().__init__()
-        self.attention = Attention(config.width, config.heads, config.attention_dropout)
-        self.norm1 = nn.LayerNorm(config.width, eps=1e-12)
-        self.mlp = FeedForward(config.width, config.hidden)
-        self.norm2 = nn.LayerNorm(config.width, eps=1e-12)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.norm1(x + self.dropout(self.attention(x)))
-        x = self.norm2(x + self.dropout(self.mlp(x)))
-        return x
-
-
-class MaskGIT(nn.Module):
-    """Generator: class labels (B,) → token ids (B, N)."""
+class MaskedGenerator(nn.Module):
+    """Generator: class labels (B,) → token ids (B, N). A backbone adds its layers and `forward`."""
 
     def __init__(self, config: MaskGITConfig) -> None:
         super().__init__()
         self.config = config
-        self.word_embedding = nn.Embedding(config.vocabulary, config.width)
-        self.positions = nn.Parameter(torch.empty(1 + config.tokens, config.width))
-        self.token_type = nn.Parameter(torch.empty(config.width))
-        self.norm_in = nn.LayerNorm(config.width, eps=1e-12)
-        self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(PostNormBlock(config) for _ in range(config.layers))
-        self.head = nn.Linear(config.width, config.codebook_size)
-        self._initialise()
 
     def forward(self, ids: Tensor, labels: Tensor | None) -> Tensor:
         """Return logits (B, N, V) of ids (B, N) under labels (B,), or under "no class" for None."""
-        classes = self._class_ids(labels, len(ids), ids.device)  # (B,)
-        x = self.word_embedding(torch.cat([classes[:, None], ids], dim=1))  # (B, 1+N, D)
-        x = self.dropout(self.norm_in(x + self.positions + self.token_type))
-        for block in self.blocks:
-            x = block(x)
-        logits: Tensor = self.head(x[:, 1:])  # (B, N, V)
-        return logits
+        raise NotImplementedError
 
     def loss(
         self, ids: Tensor, labels: Tensor, schedule: MaskSchedule, settings: MaskedLoss
@@ -112,22 +78,62 @@ class MaskGIT(nn.Module):
         assert not self.training, (
             "sample() is for evaluation: call eval() first, dropout would change the images"
         )
+        both = torch.cat([labels, torch.full_like(labels, self.config.classes)])  # (2B,), then "no class"
 
         def predict(ids: Tensor, guided: bool) -> tuple[Tensor, Tensor | None]:
             if not guided:
                 return self(ids, labels), None
-            no_class = torch.full_like(labels, self.config.classes)
-            both = self(torch.cat([ids, ids]), torch.cat([labels, no_class]))  # (2B, N, V), one batch
-            conditional, unconditional = both.chunk(2)
+            conditional, unconditional = self(torch.cat([ids, ids]), both).chunk(2)  # one batch of 2B
             return conditional, unconditional
 
-        shape = (len(labels), self.config.tokens, self.config.codebook_size)
+        shape = (len(labels), self.config.tokens)
         return sample_masked(predict, shape, self.config.mask_id, sampling, random, labels.device)
 
-    def _class_ids(self, labels: Tensor | None, batch: int, device: torch.device) -> Tensor:
+    def with_class(self, ids: Tensor, labels: Tensor | None) -> Tensor:
+        """Return what a backbone reads, (B, 1+N): the id of the class, or of "no class", then ids (B, N)."""
         if labels is None:
-            return torch.full((batch,), self.config.no_class_id, device=device)
-        return labels + self.config.codebook_size + 1
+            labels = torch.full((len(ids),), self.config.classes, device=ids.device)
+        return torch.cat([labels[:, None] + self.config.codebook_size + 1, ids], dim=1)
+
+
+class PostNormBlock(nn.Module):
+    """BERT's layer: LN(x + attention x), then LN(x + mlp x)."""
+
+    def __init__(self, config: MaskGITConfig) -> None:
+        super().__init__()
+        self.attention = Attention(config.width, config.heads, config.attention_dropout)
+        self.norm1 = nn.LayerNorm(config.width, eps=1e-12)
+        self.mlp = FeedForward(config.width, config.hidden)
+        self.norm2 = nn.LayerNorm(config.width, eps=1e-12)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm1(x + self.dropout(self.attention(x)))
+        x = self.norm2(x + self.dropout(self.mlp(x)))
+        return x
+
+
+class MaskGIT(MaskedGenerator):
+    """MaskGIT with a ViT."""
+
+    def __init__(self, config: MaskGITConfig) -> None:
+        super().__init__(config)
+        self.word_embedding = nn.Embedding(config.vocabulary, config.width)
+        self.positions = nn.Parameter(torch.empty(1 + config.tokens, config.width))
+        self.token_type = nn.Parameter(torch.empty(config.width))
+        self.norm_in = nn.LayerNorm(config.width, eps=1e-12)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(PostNormBlock(config) for _ in range(config.layers))
+        self.head = nn.Linear(config.width, config.codebook_size)
+        self._initialise()
+
+    def forward(self, ids: Tensor, labels: Tensor | None) -> Tensor:
+        x = self.word_embedding(self.with_class(ids, labels))  # (B, 1+N, D)
+        x = self.dropout(self.norm_in(x + self.positions + self.token_type))
+        for block in self.blocks:
+            x = block(x)
+        logits: Tensor = self.head(x[:, 1:])  # (B, N, V)
+        return logits
 
     def _initialise(self) -> None:
         for module in self.modules():

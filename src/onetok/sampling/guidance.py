@@ -18,13 +18,8 @@ class Guidance:
     scale: float  # g
     power: float  # exponent p of power-cosine
 
-    @property
-    def enabled(self) -> bool:
-        """False where the unconditional branch would have no effect at any step and can be left out."""
-        return self.scale != (1 if self.kind == "power-cosine" else 0)
-
     def weight(self, step: int, steps: int) -> float:
-        """Return w of cond + (cond - uncond)·w at step s of S."""
+        """Return w of cond + (cond - uncond)·w at step s of S; at 0 the unconditional branch has no effect."""
         match self.kind:
             case "constant":
                 return self.scale
@@ -35,5 +30,11 @@ class Guidance:
                 return (self.scale - 1) * ramp
         raise ValueError(f"guidance {self.kind!r}, expected constant, linear or power-cosine")
 
-    def apply(self, conditional: Tensor, unconditional: Tensor, step: int, steps: int) -> Tensor:
-        return conditional + (conditional - unconditional) * self.weight(step, steps)
+    def weights(self, steps: int) -> list[float]:
+        """Return w at every step."""
+        return [self.weight(step, steps) for step in range(steps)]
+
+
+def guided(conditional: Tensor, unconditional: Tensor, weight: float) -> Tensor:
+    """Return logits (or another prediction) pushed away from the unconditional ones, both of one shape."""
+    return conditional + (conditional - unconditional) * weight

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from onetok.sampling.guidance import Guidance
+from onetok.sampling.guidance import Guidance, guided
 from onetok.sampling.schedules import MaskSchedule
 from onetok.sampling.seeds import ImageRandom
 
@@ -35,42 +35,47 @@ def annealed(logits: Tensor, r: float) -> Tensor:
 
 def sample_masked(
     predict: Predict,
-    shape: tuple[int, int, int],
+    shape: tuple[int, int],
     mask_id: int,
     sampling: MaskedSampling,
     random: ImageRandom,
     device: torch.device,
 ) -> Tensor:
-    """Fill `shape` = (B, N, V) masks in S steps; return ids (B, N) int64."""
-    batch, tokens, entries = shape
-    ids = torch.full((batch, tokens), mask_id, dtype=torch.int64, device=device)
+    """Fill `shape` = (B, N) masks in S steps; return ids (B, N) int64."""
+    tokens = shape[1]
+    ids = torch.full(shape, mask_id, dtype=torch.int64, device=device)
+    weights = sampling.guidance.weights(sampling.steps)
     masked_count = tokens
-    for step in range(sampling.steps):
+    for step, weight in enumerate(weights):
         r = (step + 1) / sampling.steps
         temperature = sampling.temperature * (1 - r)
-        logits = _guided_logits(predict, ids, sampling, step).float()  # (B, N, V)
+        logits = _predict(predict, ids, weight)  # (B, N, V)
         if sampling.softmax_annealing:
             logits = annealed(logits, r)
 
         masked = ids == mask_id
-        drawn = (logits + temperature * random.gumbel(tokens, entries)).argmax(dim=-1)  # (B, N)
+        drawn = _noisy(logits, temperature, random).argmax(dim=-1)  # (B, N)
         ids = torch.where(masked, drawn, ids)
         if step == sampling.steps - 1:
             break
 
         confidence = logits.gather(-1, ids[..., None]).squeeze(-1)  # (B, N)
-        confidence = confidence + temperature * random.gumbel(tokens)
-        confidence = confidence.masked_fill(~masked, torch.inf)
+        confidence = _noisy(confidence, temperature, random).masked_fill(~masked, torch.inf)
         masked_count = sampling.schedule.remaining(r, tokens, masked_count)
         least = confidence.argsort(dim=-1, stable=True)[:, :masked_count]
         ids = ids.scatter(1, least, mask_id)
     return ids
 
 
-def _guided_logits(predict: Predict, ids: Tensor, sampling: MaskedSampling, step: int) -> Tensor:
-    guidance = sampling.guidance
-    guided = guidance.enabled and guidance.weight(step, sampling.steps) != 0
-    conditional, unconditional = predict(ids, guided)
-    if unconditional is None:
-        return conditional
-    return guidance.apply(conditional, unconditional, step, sampling.steps)
+def _predict(predict: Predict, ids: Tensor, weight: float) -> Tensor:
+    """Return float32 logits under guidance, without the unconditional branch where it would have no effect."""
+    conditional, unconditional = predict(ids, weight != 0)
+    logits = conditional if unconditional is None else guided(conditional, unconditional, weight)
+    return logits.float()
+
+
+def _noisy(logits: Tensor, temperature: float, random: ImageRandom) -> Tensor:
+    """Add a fresh draw of Gumbel noise to logits (B, …); none is drawn at temperature 0, as in the last step."""
+    if temperature == 0:
+        return logits
+    return logits + temperature * random.gumbel(*logits.shape[1:])

@@ -1,14 +1,17 @@
-"""Train a generator on a token cache."""
+"""Train a generator on a token cache, or fetch a published one."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from torch import nn
 
-from onetok.consistency import quantizer_of
+from onetok.consistency import token_shape, tokenizer_of
 from onetok.data.tokens import TokenCache
-from onetok.registry import build_generator, build_masked_loss
+from onetok.params import MaskGITGenerator
+from onetok.published import load_published_generator
+from onetok.registry import build_generator, build_masked_loss, save_model
 from onetok.stages.fit import fit
 from onetok.stages.runtime import Context, main
 from onetok.training.loop import Task
@@ -17,20 +20,21 @@ from onetok.training.tasks import MaskedGeneratorObjective, single_phase
 
 def train_generator(context: Context) -> None:
     entry = context.study.generators[context.job.name]
+    tokens = token_shape(context.study, context.study.tokenizers[tokenizer_of(context.study, entry)])
+    if isinstance(entry, MaskGITGenerator):
+        fit(context, partial(build_task, context, entry, tokens.codebook_size), entry.training)
+    elif context.processes.is_main_process:
+        save_model(load_published_generator(entry, *tokens), context.folder)
+
+
+def build_task(context: Context, entry: MaskGITGenerator, codebook_size: int) -> tuple[Task, nn.Module]:
     cache = TokenCache(Path("results/tokens") / entry.tokens)
-    tokenizer = context.study.tokenizers[context.study.tokens[entry.tokens].tokenizer]
-    quantizer = quantizer_of(context.study, tokenizer)
-
-    def build() -> tuple[Task, nn.Module]:
-        assert quantizer.kind == "vq"
-        model = build_generator(entry, quantizer.codebook_size, cache.length)
-        objective = MaskedGeneratorObjective(model, *build_masked_loss(entry.loss))
-        task = single_phase(
-            model, objective, cache, len(cache), entry.training, context.processes, context.workers
-        )
-        return task, model
-
-    fit(context, build, entry.training)
+    model = build_generator(entry, codebook_size, cache.length)
+    objective = MaskedGeneratorObjective(model, *build_masked_loss(entry.loss))
+    task = single_phase(
+        model, objective, cache, len(cache), entry.training, context.processes, context.workers
+    )
+    return task, model
 
 
 if __name__ == "__main__":

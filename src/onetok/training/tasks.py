@@ -22,7 +22,8 @@ from onetok.losses.masked import MaskedLoss
 from onetok.losses.reconstruction import ReconstructionLoss
 from onetok.models.classifier import Classifier
 from onetok.models.discriminator import Discriminator
-from onetok.models.maskgit import MaskGIT
+from onetok.models.maskgit import MaskedGenerator, MaskGIT
+from onetok.models.maskgit_uvit import MaskGITUViT
 from onetok.models.quantizers import Reconstruction, Tokens
 from onetok.models.tatitok import TATiTok
 from onetok.models.text_encoder import CLIP, CaptionStates
@@ -151,7 +152,7 @@ class DiscriminatorObjective(nn.Module):
 
 
 class MaskedGeneratorObjective(nn.Module):
-    def __init__(self, model: MaskGIT, schedule: MaskSchedule, settings: MaskedLoss) -> None:
+    def __init__(self, model: MaskedGenerator, schedule: MaskSchedule, settings: MaskedLoss) -> None:
         super().__init__()
         self.model, self.schedule, self.settings = model, schedule, settings
 
@@ -173,6 +174,7 @@ NO_DECAY: dict[type[nn.Module], tuple[str, ...]] = {
     TiTokTwoStage: _TITOK_NO_DECAY,
     TATiTok: _TITOK_NO_DECAY,
     MaskGIT: ("positions", "embedding"),
+    MaskGITUViT: ("positions", "embedding"),
 }
 
 

@@ -1,0 +1,229 @@
+"""Trained and published generators, ready to use, and `onetok generate`.
+
+    from onetok import load_generator
+
+    generator = load_generator("maskgit/tiny", study="studies/miniature")
+    images = generator.generate([3, 7], sampling="maskgit/tiny", seed=0)
+
+Images are numbered as the study numbers its samples: the first image of class c is number c, the next c + K, and so
+on, K classes. An image is a function of generator, sampling, seed and number, whatever is drawn beside it.
+
+Legend: B batch · S side of the images · N tokens · K classes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pydantic import ValidationError
+from torch import Tensor
+
+from onetok import inference, params
+from onetok.consistency import token_shape, tokenizer_of
+from onetok.data.images import encode_png, to_uint8
+from onetok.errors import OnetokError, nearest
+from onetok.inference import ImageTokenizer, fetch_published, load_artefact, load_tokenizer, open_device
+from onetok.pictures import places, shown, write_all
+from onetok.published import Entry, GeneratorEntry, load_published_generator
+from onetok.registry import build_sampling
+from onetok.sampling.seeds import ImageRandom
+from onetok.study import load_study
+
+Sampling = str | Mapping[str, Any] | params.MaskedSampling
+
+
+def load_generator(name: str, device: str = "cpu", *, study: str | Path = ".") -> ImageGenerator:
+    """Return a generator, with the tokenizer that decodes its tokens, by the first of these that `name` is.
+
+    1. a generator of the study's params, family/variant: what the study made in results/generators;
+    2. a repository on the Hub of a published generator that params know, pinned there.
+
+    Raises OnetokError for anything else, and where a file is missing, does not fit or cannot be had.
+    """
+    where, directory = open_device(device), Path(study)
+    here = load_study(directory) if (directory / "params").is_dir() else None
+    if here is not None and name in here.generators:
+        model = load_artefact("generators", name, directory)
+        tokenizer = load_tokenizer(tokenizer_of(here, here.generators[name]), device, study=directory)
+        return ImageGenerator(name, model, tokenizer, here)
+    studies = [(here, directory)] if here is not None else []
+    if (inference.REPOSITORY / "params").is_dir():  # no params where the package is installed alone
+        studies.append((load_study(inference.REPOSITORY), inference.REPOSITORY))
+    for known, root in studies:
+        if found := _published(name, known):
+            return _fetch(name, found, known, root, where)
+    text = nearest(name, here.generators) if here is not None else "there are no params/"
+    missing = f"{name}: no generator of {directory / 'params'} ({text})"
+    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
+        raise OnetokError(f"{missing}, and no repository on the Hub whose generator params know")
+    raise OnetokError(f"{missing}; a repository on the Hub would be owner/name")
+
+
+def _published(repo: str, study: params.Study) -> GeneratorEntry | None:
+    """Return the published generator of a study whose weights a repository on the Hub holds."""
+    entries = {
+        name: entry
+        for name, entry in study.generators.items()
+        if isinstance(entry, GeneratorEntry) and entry.weights.hub == repo
+    }
+    if len(entries) > 1:
+        raise OnetokError(f"{repo}: holds several generators of params, name one: {', '.join(entries)}")
+    return next(iter(entries.values()), None)
+
+
+def _fetch(
+    name: str, entry: GeneratorEntry, study: params.Study, directory: Path, device: torch.device
+) -> ImageGenerator:
+    """Return a published generator and its tokenizer, a published one or one that the study made."""
+    source = study.tokenizers[entry.tokenizer]
+    model = load_published_generator(entry, *token_shape(study, source))
+    if isinstance(source, Entry):
+        tokenizer = ImageTokenizer(fetch_published(source, directory), entry.tokenizer, device)
+    else:
+        tokenizer = load_tokenizer(entry.tokenizer, str(device), study=directory)
+    return ImageGenerator(name, model, tokenizer, study)
+
+
+# ---------------------------------------------------------------------------------------------- in use
+
+
+class ImageGenerator:
+    """A generator of classes with the tokenizer that turns its tokens into images."""
+
+    def __init__(self, name: str, model: Any, tokenizer: ImageTokenizer, study: params.Study) -> None:
+        self.name, self.tokenizer, self.device, self.study = name, tokenizer, tokenizer.device, study
+        self.model = model.to(self.device).eval().requires_grad_(False)
+        drawn = (model.config.codebook_size, model.config.tokens)
+        decoded = (tokenizer.codebook_size, tokenizer.tokens)
+        if drawn != decoded:
+            text = f"{drawn[1]} tokens of {drawn[0]} codes, but {tokenizer.name} decodes {decoded[1]} of {decoded[0]}"
+            raise OnetokError(f"{name}: draws {text}")
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return int(self.model.config.classes)
+
+    @property
+    def image_size(self) -> int:
+        """S."""
+        return self.tokenizer.image_size
+
+    @property
+    def tokens(self) -> int:
+        """N, tokens an image."""
+        return self.tokenizer.tokens
+
+    def numbers(self, classes: Sequence[int]) -> list[int]:
+        """Return the numbers of images of `classes`: a class that comes again goes on where it was.
+
+        Raises OnetokError for a class that the generator does not know.
+        """
+        seen: Counter[int] = Counter()
+        numbers = []
+        for label in map(int, classes):
+            if not 0 <= label < self.classes:
+                raise OnetokError(f"class {label}: {self.name} knows 0 to {self.classes - 1}")
+            numbers.append(label + self.classes * seen[label])
+            seen[label] += 1
+        return numbers
+
+    @torch.no_grad()
+    def generate(self, classes: Sequence[int], *, sampling: Sampling, seed: int, batch: int = 1) -> Tensor:
+        """Return images (B, 3, S, S) in [0, 1] of B classes.
+
+        `sampling` is the name of an entry of the study's samples, or settings as params write them. `batch` images
+        are drawn at a time: another number gives the same tokens, and pixels that differ in their last bits.
+        Raises OnetokError for a class, a seed or settings that will not do.
+        """
+        settings = build_sampling(self.settings(sampling))
+        if seed < 0:
+            raise OnetokError(f"seed {seed}: expected 0 or more")
+        if batch < 1:
+            raise OnetokError(f"batch {batch}: expected 1 or more")
+        numbers = self.numbers(classes)
+        images = [torch.empty(0, 3, self.image_size, self.image_size, device=self.device)]
+        for start in range(0, len(numbers), batch):
+            part = numbers[start : start + batch]
+            labels = torch.tensor(part, device=self.device) % self.classes
+            ids = self.model.sample(labels, settings, ImageRandom(seed, part, self.device))  # (b, N)
+            images.append(self.tokenizer.decode(self.tokenizer.tokens_from_ids(ids)))  # (b, 3, S, S)
+        return torch.cat(images)
+
+    def settings(self, sampling: Sampling) -> params.MaskedSampling:
+        """Return the params of a sampling, given by name, as a mapping or as they are.
+
+        Raises OnetokError for an unknown name, and for a key or value that params would not allow.
+        """
+        if isinstance(sampling, params.MaskedSampling):
+            return sampling
+        if isinstance(sampling, str):
+            if sampling not in self.study.samples:
+                raise OnetokError(
+                    f"{sampling}: no samples of params ({nearest(sampling, self.study.samples)})"
+                )
+            return self.study.samples[sampling].sampling
+        try:
+            return params.MaskedSampling.model_validate(sampling)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(["sampling", *map(str, first["loc"])])
+            raise OnetokError(f"{where}: found {first['input']!r}; {first['msg']}") from None
+
+
+# ---------------------------------------------------------------------------------------------- command line
+
+
+def generate(
+    classes: Sequence[int],
+    *,
+    generator: str,
+    samples: str | None,
+    sampling: str | None,
+    count: int,
+    seed: int,
+    out: Path,
+    device: str,
+    study: Path,
+) -> list[str]:
+    """Write `count` images of each class as PNG files; return one line for each.
+
+    One image is written to the file `out`, several into the folder `out` under their class and number. The settings are
+    those of an entry of the study's `samples`, or `sampling`, YAML as in params.
+    Raises OnetokError, before anything is written, for whatever will not do.
+    """
+    if count < 1:
+        raise OnetokError(f"--count {count}: expected 1 or more")
+    for label, times in Counter(classes).items():
+        if times > 1:
+            raise OnetokError(
+                f"--class {label}: given {times} times; --count {times} draws as many of each class"
+            )
+    labels = [label for label in classes for _ in range(count)]
+    paths = places([f"class-{label}-{index % count}" for index, label in enumerate(labels)], out)
+    given: Sampling = _read_sampling(sampling) if samples is None else samples
+    model = load_generator(generator, device, study=study)
+    numbers = model.numbers(labels)
+    # One at a time, so that the bytes of a file do not depend on the others.
+    images = to_uint8(model.generate(labels, sampling=given, seed=seed)).cpu().numpy()
+    write_all({path: encode_png(image) for path, image in zip(paths, images, strict=True)})
+    return [
+        f"class {label}: image {number} of seed {seed}, {model.tokens} tokens, {shown(path)}"
+        for label, number, path in zip(labels, numbers, paths, strict=True)
+    ]
+
+
+def _read_sampling(text: str | None) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(text or "")
+    except yaml.YAMLError as error:
+        raise OnetokError(f"--sampling: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise OnetokError(f"--sampling: found {text!r}, expected the settings as params write them")
+    return content

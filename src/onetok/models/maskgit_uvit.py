@@ -1,0 +1,82 @@
+"""MaskGIT with a U-ViT: the backbone of TiTok-S-128's generator (U-ViT, arXiv 2209.12152; TiTok, arXiv 2406.07550).
+
+Reads, learns and samples as every MaskGIT. The first half of the blocks leaves its outputs for the second half, which
+takes them last in first out; a block stands in the middle, so L layers are L+1 blocks.
+
+Legend: B batch · N tokens · V codebook entries · D width · L layers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from onetok.models.layers import Attention, FeedForward
+from onetok.models.maskgit import MaskedGenerator, MaskGITConfig
+
+
+class PreNormBlock(nn.Module):
+    """x + attention(LN x), then x + mlp(LN x); queries, keys and values have no bias. Dropout ends both branches."""
+
+    def __init__(self, config: MaskGITConfig) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(config.width)
+        self.attention = Attention(config.width, config.heads, config.attention_dropout, qkv_bias=False)
+        self.norm2 = nn.LayerNorm(config.width)
+        self.mlp = FeedForward(config.width, config.hidden)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.dropout(self.attention(self.norm1(x)))
+        x = x + self.dropout(self.mlp(self.norm2(x)))
+        return x
+
+
+class SkipBlock(PreNormBlock):
+    """A block whose input is a linear of [x, skip]."""
+
+    def __init__(self, config: MaskGITConfig) -> None:
+        super().__init__(config)
+        self.skip = nn.Linear(2 * config.width, config.width)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(self.skip(torch.cat([x, skip], dim=-1)))
+
+
+class MaskGITUViT(MaskedGenerator):
+    """MaskGIT with a U-ViT."""
+
+    def __init__(self, config: MaskGITConfig) -> None:
+        super().__init__(config)
+        if config.layers % 2:
+            raise ValueError(f"layers {config.layers} cannot be halved")
+        half = config.layers // 2
+        self.embedding = nn.Embedding(config.vocabulary, config.width)
+        self.positions = nn.Parameter(torch.empty(1 + config.tokens, config.width))
+        self.down = nn.ModuleList(PreNormBlock(config) for _ in range(half))
+        self.middle = PreNormBlock(config)
+        self.up = nn.ModuleList(SkipBlock(config) for _ in range(half))
+        self.norm_out = nn.LayerNorm(config.width)
+        self.head = nn.Linear(config.width, config.codebook_size)
+        self._initialise()
+
+    def forward(self, ids: Tensor, labels: Tensor | None) -> Tensor:
+        x = self.embedding(self.with_class(ids, labels)) + self.positions  # (B, 1+N, D)
+        skips: list[Tensor] = []
+        for block in self.down:
+            x = block(x)
+            skips.append(x)
+        x = self.middle(x)
+        for block in self.up:
+            x = block(x, skips.pop())
+        logits: Tensor = self.head(self.norm_out(x[:, 1:]))  # (B, N, V)
+        return logits
+
+    def _initialise(self) -> None:
+        std = self.config.init_std
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.trunc_normal_(module.weight, std=std)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        nn.init.trunc_normal_(self.positions, std=std)

@@ -1,0 +1,237 @@
+"""Generators as people use them: found by name, given classes, and from the command line."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from onetok import generation, inference, load_generator
+from onetok.cli import main
+from onetok.data.images import to_uint8
+from onetok.errors import OnetokError
+from onetok.models.maskgit import MaskGIT, MaskGITConfig
+from onetok.params import MaskedSampling, Study, WeightsFile
+from onetok.registry import build_sampling
+from onetok.sampling.seeds import ImageRandom
+from tests.unit.test_generator_params import SAMPLING, with_published
+from tests.unit.tokenizers import leave_artefact, make
+
+CONFIG = MaskGITConfig(
+    codebook_size=32,
+    tokens=6,
+    classes=10,
+    width=16,
+    layers=1,
+    heads=2,
+    hidden=32,
+    dropout=0.1,
+    attention_dropout=0.1,
+    class_dropout=0.1,
+    init_std=0.1,
+)
+
+
+def make_generator(**changes):
+    torch.manual_seed(2)
+    return MaskGIT(
+        MaskGITConfig(**{name: getattr(CONFIG, name) for name in CONFIG.__slots__} | changes)
+    ).eval()
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch, tmp_path):
+    """No test reads the repository's params."""
+    monkeypatch.setattr(inference, "REPOSITORY", tmp_path / "nowhere")
+
+
+@pytest.fixture
+def made(smallest, monkeypatch):
+    """The smallest study with a generator and its tokenizer made; the working directory."""
+    leave_artefact(make("titok"), smallest, "tokenizers", "titok/vq-16", {})
+    leave_artefact(make_generator(), smallest, "generators", "maskgit/tiny", {})
+    monkeypatch.chdir(smallest)
+    return smallest
+
+
+# ---------------------------------------------------------------------------------------------- in Python
+
+
+def test_an_image_is_a_function_of_seed_class_and_number(made):
+    generator = load_generator("maskgit/tiny")
+    assert (generator.classes, generator.tokens, generator.image_size) == (10, 6, 32)
+    assert generator.numbers([3, 7, 3, 3]) == [3, 7, 13, 23]
+    images = generator.generate([3, 7, 3], sampling="maskgit/tiny", seed=0)
+    assert images.shape == (3, 3, 32, 32) and images.min() >= 0 and images.max() <= 1
+    again = generator.generate([7, 5, 3, 3], sampling="maskgit/tiny", seed=0)
+    assert torch.equal(again[[2, 0, 3]], images)
+    assert not torch.equal(images[0], images[2])
+    assert not torch.equal(generator.generate([3], sampling="maskgit/tiny", seed=1)[0], images[0])
+    batched = to_uint8(generator.generate([3, 7, 3], sampling="maskgit/tiny", seed=0, batch=2)).int()
+    assert (batched - to_uint8(images).int()).abs().max() <= 1
+    assert generator.generate([], sampling="maskgit/tiny", seed=0).shape == (0, 3, 32, 32)
+
+
+def test_images_are_those_that_the_study_samples(made):
+    """The stage numbers its images in the same way: image 13 is the second of class 3."""
+    generator = load_generator("maskgit/tiny")
+    sampling = build_sampling(generator.settings("maskgit/tiny"))
+    images = range(14)
+    ids = generator.model.sample(
+        torch.tensor([i % 10 for i in images]), sampling, ImageRandom(5, images, torch.device("cpu"))
+    )
+    decoded = generator.tokenizer.decode(generator.tokenizer.tokens_from_ids(ids))
+    ours = generator.generate([3, 3], sampling="maskgit/tiny", seed=5)
+    assert (to_uint8(ours).int() - to_uint8(decoded[[3, 13]]).int()).abs().max() <= 1
+
+
+def test_settings_are_given_by_name_or_as_params_write_them(made):
+    generator = load_generator("maskgit/tiny")
+    explicit = MaskedSampling.model_validate(SAMPLING)
+    assert generator.settings(SAMPLING) == generator.settings(explicit) == explicit
+    assert generator.settings("maskgit/tiny-guided").guidance.scale == 3.0
+    with pytest.raises(
+        OnetokError, match=r"maskgit/tinyy: no samples of params \(nearest known: maskgit/tiny\)"
+    ):
+        generator.settings("maskgit/tinyy")
+    with pytest.raises(OnetokError, match=r"sampling.steps: found 0; Input should be greater than 0$"):
+        generator.settings(SAMPLING | {"steps": 0})
+    for wrong, text in (({"seed": -1}, "seed -1: expected 0 or more"), ({"batch": 0}, "batch 0: expected 1")):
+        with pytest.raises(OnetokError, match=text):
+            generator.generate([0], sampling=SAMPLING, **{"seed": 0} | wrong)
+
+
+def test_what_is_not_made_yet_is_named_with_its_command(smallest):
+    with pytest.raises(OnetokError, match=r"maskgit/tiny: not made yet, .*make it: onetok make --study"):
+        load_generator("maskgit/tiny", study=smallest)
+    leave_artefact(make_generator(), smallest, "generators", "maskgit/tiny", {})
+    with pytest.raises(OnetokError, match=r"titok/vq-16: not made yet, .*results/tokenizers/titok/vq-16"):
+        load_generator("maskgit/tiny", study=smallest)
+
+
+def test_a_generator_of_other_tokens_is_named(smallest):
+    leave_artefact(make("titok"), smallest, "tokenizers", "titok/vq-16", {})
+    leave_artefact(make_generator(tokens=7), smallest, "generators", "maskgit/tiny", {})
+    with pytest.raises(OnetokError, match="draws 7 tokens of 32 codes, but titok/vq-16 decodes 6 of 32"):
+        load_generator("maskgit/tiny", study=smallest)
+
+
+def test_an_unknown_name_is_explained(smallest, tmp_path):
+    with pytest.raises(OnetokError, match=r"maskgit/tny: no generator of .*nearest known: maskgit/tiny.*Hub"):
+        load_generator("maskgit/tny", study=smallest)
+    with pytest.raises(
+        OnetokError, match=r"tiny: no generator .*; a repository on the Hub would be owner/name"
+    ):
+        load_generator("tiny", study=smallest)
+    with pytest.raises(OnetokError, match=r"there are no params/"):
+        load_generator("a/b", study=tmp_path)
+    with pytest.raises(OnetokError, match="device 'cuda:63': torch cannot use it here"):
+        load_generator("a/b", "cuda:63", study=tmp_path)
+
+
+def test_a_repository_on_the_hub_is_had_as_params_pin_it(made, monkeypatch):
+    with_published(made)
+    with pytest.raises(OnetokError, match=r"not pinned: .*onetok pin someone/g model.safetensors"):
+        load_generator("someone/g")
+    monkeypatch.setattr(generation, "load_published_generator", lambda entry, size, tokens: make_generator())
+    generator = load_generator("someone/g")
+    assert generator.tokenizer.name == "titok/vq-16"
+    assert generator.generate([1], sampling="published/g", seed=0).shape == (1, 3, 32, 32)
+    found = load_generator("someone/g", study=made)
+    assert found.study.samples.keys() == generator.study.samples.keys()
+
+
+def test_a_repository_with_several_generators_asks_for_one(made):
+    weights = WeightsFile(hub="someone/many", revision=None, url=None, file="a.bin", sha256=None)
+    study = generation.load_study(with_published(made))
+    entry = study.generators["published/g"].model_copy(update={"weights": weights})
+    kinds = {key: {} for key in Study.model_fields}
+    several = Study.model_construct(**kinds | {"generators": {"published/a": entry, "published/b": entry}})
+    with pytest.raises(OnetokError, match="holds several generators of params, name one: published/a, publ"):
+        generation._published("someone/many", several)
+
+
+# ---------------------------------------------------------------------------------------------- command line
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Call `onetok generate`; return (exit status, output lines, error lines)."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["onetok", "generate", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return stopped.value.code, captured.out.splitlines(), captured.err.splitlines()
+
+    return call
+
+
+TINY = ("--generator", "maskgit/tiny", "--samples", "maskgit/tiny")
+
+
+def test_one_image_is_written_to_a_file(run, made):
+    code, lines, _ = run(*TINY, "--class", 3, "--seed", 0, "--out", "a.png")
+    assert (code, lines) == (0, ["class 3: image 3 of seed 0, 6 tokens, a.png"])
+    expected = to_uint8(load_generator("maskgit/tiny").generate([3], sampling="maskgit/tiny", seed=0))
+    assert np.array_equal(np.asarray(Image.open(made / "a.png")), expected[0].permute(1, 2, 0).numpy())
+
+
+def test_several_images_are_written_to_a_folder_with_the_same_bytes(run, made):
+    assert run(*TINY, "--class", 3, "--seed", 0, "--out", "a.png")[0] == 0
+    options = ("--class", 7, "--class", 3, "--count", 2, "--seed", 0, "--out", "out")
+    code, lines, _ = run(*TINY, *options)
+    assert code == 0
+    assert lines[3] == "class 3: image 13 of seed 0, 6 tokens, out/class-3-1.png"
+    names = sorted(path.name for path in (made / "out").iterdir())
+    assert names == [f"class-{label}-{index}.png" for label in (3, 7) for index in (0, 1)]
+    assert (made / "out/class-3-0.png").read_bytes() == (made / "a.png").read_bytes()
+
+
+def test_settings_can_be_written_out(run, made):
+    sampling = "{kind: masked, steps: 2, temperature: 1, guidance: {kind: linear, scale: 3, power: 0}, "
+    sampling += "mask_schedule: arccos, softmax_annealing: false}"
+    for name, given in (("a", ("--sampling", sampling)), ("b", ("--samples", "maskgit/tiny-guided"))):
+        options = ("--generator", "maskgit/tiny", *given, "--class", 1, "--seed", 0, "--out", f"{name}.png")
+        assert run(*options)[0] == 0
+    assert (made / "a.png").read_bytes() == (made / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"--generator": "maskgit/tin"}, "maskgit/tin: no generator of params"),
+        ({"--generator": "maskgit/untrained"}, "maskgit/untrained: not made yet"),
+        ({"--samples": "maskgit/none"}, "maskgit/none: no samples of params"),
+        ({"--samples": None, "--sampling": "a: ["}, "--sampling: not valid YAML"),
+        ({"--samples": None, "--sampling": "7"}, "--sampling: found '7', expected the settings"),
+        ({"--samples": None, "--sampling": "{kind: masked}"}, "sampling.steps: "),
+        ({"--class": 10}, "class 10: maskgit/tiny knows 0 to 9"),
+        ({"--class": -1}, "class -1: maskgit/tiny knows 0 to 9"),
+        ({"--count": 0}, "--count 0: expected 1 or more"),
+        ({"--seed": -1}, "seed -1: expected 0 or more"),
+        ({"--out": "a.jpg"}, "a.jpg: expected --out FILE.png"),
+        ({"--out": "results"}, "results: is a folder, expected --out FILE.png"),
+        ({"--out": "none/a.png"}, "none: no such folder"),
+        ({"--count": 2, "--out": "file"}, "file: is a file, expected a folder"),
+        ({"--device": "cuda:63"}, "device 'cuda:63'"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_leaves_nothing(run, made, changes, text):
+    (made / "file").touch()
+    given = {"--generator": "maskgit/tiny", "--samples": "maskgit/tiny", "--class": 3, "--seed": 0}
+    given |= {"--out": "a.png"} | changes
+    before = sorted(made.rglob("*"))
+    code, lines, errors = run(*(f"{key}={value}" for key, value in given.items() if value is not None))
+    assert (code, lines, len(errors)) == (1, [], 1), errors
+    assert errors[0].startswith("error: ") and text in errors[0]
+    assert sorted(made.rglob("*")) == before
+
+
+def test_a_class_is_asked_for_once(run, made):
+    code, _, errors = run(*TINY, "--class", 3, "--class", 3, "--seed", 0, "--out", "out")
+    assert code == 1 and errors == ["error: --class 3: given 2 times; --count 2 draws as many of each class"]

@@ -1,0 +1,147 @@
+"""Params of generators: what cannot hold together, and published ones, which are fetched and never trained."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from onetok.consistency import token_shape, tokenizer_of
+from onetok.errors import OnetokError
+from onetok.plan import plan
+from onetok.published import build_published_generator, load_published_generator
+from onetok.receipts import sha256
+from onetok.registry import build_generator, load_model, save_model
+from onetok.study import load_study
+
+MODEL = {"width": 16, "layers": 2, "heads": 2, "hidden": 32}
+MODEL |= {"dropout": 0.1, "attention_dropout": 0.1, "class_dropout": 0.1}
+SAMPLING = {"kind": "masked", "steps": 2, "temperature": 1.0, "mask_schedule": "arccos"}
+SAMPLING |= {"softmax_annealing": False, "guidance": {"kind": "constant", "scale": 0.0, "power": 0.0}}
+
+
+def with_published(smallest: Path, weights: dict | None = None, **changes: object) -> Path:
+    """Give the smallest study a published generator of its own tokenizer, and samples of it."""
+    if weights is None:
+        weights = {"hub": "someone/g", "revision": None, "file": "model.safetensors", "sha256": None}
+    entry = {"kind": "published-maskgit-uvit", "tokenizer": "titok/vq-16", "classes": 10, "model": MODEL}
+    entry |= {"weights": {"url": None} | weights} | changes
+    samples = {"generator": "published/g", "benchmark": "class_conditional/digits", "seed": 0}
+    samples |= {"micro_batch": 8, "sampling": SAMPLING}
+    content = {"generators": {"published": {"g": entry}}, "samples": {"published": {"g": samples}}}
+    (smallest / "params/generators/published.yaml").write_text(yaml.safe_dump(content))
+    return smallest
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": MODEL | {"layers": 3}}, "published.g: model.layers 3 cannot be halved, as a U-ViT's"),
+        ({"model": MODEL | {"heads": 3}}, "published.g: model.width 16 is not a multiple of heads 3"),
+        ({"model": MODEL | {"init_std": 0.02}}, "published.g.model.init_std: unknown key"),
+        (
+            {"tokenizer": "titok/vq-17"},
+            "published.g.tokenizer: no tokenizers named 'titok/vq-17'; nearest known: titok/vq-16",
+        ),
+        (
+            {"tokenizer": "tatitok/kl-16"},
+            "the tokens of tatitok/kl-16 are continuous (tatitok/kl-16), expected tokens of a codebook",
+        ),
+        (
+            {"tokenizer": "tatitok/kl-16"},
+            "are decoded with captions (tatitok/kl-16), which a generator of classes has not",
+        ),
+        ({"classes": 9}, "generator published/g has 9 classes, but the benchmark's dataset has 10"),
+        ({"kind": "published-maskgit"}, "published.g.kind: found 'published-maskgit'; nearest known"),
+    ],
+)
+def test_what_cannot_hold_together_is_said(smallest, changes, message):
+    with pytest.raises(OnetokError) as raised:
+        load_study(with_published(smallest, **changes))
+    assert message in str(raised.value)
+
+
+def test_a_trained_u_vit_needs_layers_to_halve(smallest):
+    path = smallest / "params/generators/maskgit.yaml"
+    path.write_text(path.read_text().replace("kind: maskgit-vit", "kind: maskgit-uvit"))
+    with pytest.raises(OnetokError, match=r"maskgit.tiny: model.layers 1 cannot be halved"):
+        load_study(smallest)
+    path.write_text(path.read_text().replace("layers: 1", "layers: 2"))
+    study = load_study(smallest)
+    model = build_generator(study.generators["maskgit/tiny"], 32, 16)
+    assert type(model).__name__ == "MaskGITUViT" and len(model.down) == 1
+
+
+def test_a_published_generator_reads_nothing_and_its_samples_read_its_tokenizer(smallest):
+    study = load_study(with_published(smallest))
+    job = plan(study, "generators", "published/g")
+    assert (job.inputs, job.payloads, job.outputs) == ((), (), ("weights.safetensors", "config.json"))
+    assert "tokenizer" not in job.params and job.params["tokens"]["length"] == 16
+    samples = plan(study, "samples", "published/g")
+    assert (
+        samples.params["tokenizer"] == "titok/vq-16" == tokenizer_of(study, study.generators["published/g"])
+    )
+    assert {a.folder for a in samples.inputs} == {
+        "results/generators/published/g",
+        "results/tokenizers/titok/vq-16",
+    }
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "length"), [("titok/vq-16", 16), ("vqgan/tiny", 64), ("titok_stage_2/vq-16", 16)]
+)
+def test_the_shape_of_tokens_follows_the_tokenizer(smallest, tokenizer, length):
+    study = load_study(smallest)
+    assert token_shape(study, study.tokenizers[tokenizer]).length == length
+
+
+def released(state):
+    """Return a U-ViT's state dict in the released layout."""
+    renamed = (
+        (r"^positions$", "pos_embed"),
+        (r"^embedding\.", "embeddings."),
+        (r"^down\.", "in_blocks."),
+        (r"^middle\.", "mid_block."),
+        (r"^up\.", "out_blocks."),
+        (r"^norm_out\.", "norm."),
+        (r"^head\.", "lm_head."),
+        (r"\.attention\.qkv\.", ".attn.qkv."),
+        (r"\.attention\.out\.", ".attn.proj."),
+        (r"\.mlp\.up\.", ".mlp.fc1."),
+        (r"\.mlp\.down\.", ".mlp.fc2."),
+        (r"\.skip\.", ".skip_linear."),
+    )
+    theirs = {}
+    for ours, tensor in state.items():
+        name = ours
+        for pattern, replacement in renamed:
+            name = re.sub(pattern, replacement, name)
+        theirs[name] = tensor[None] if ours == "positions" else tensor
+    return theirs
+
+
+def test_a_published_generator_is_fetched_whole(smallest, tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    study = load_study(with_published(smallest))
+    shape = token_shape(study, study.tokenizers["titok/vq-16"])
+    torch.manual_seed(0)
+    model = build_published_generator(study.generators["published/g"], *shape)
+    save_file(released(model.state_dict()), path)
+
+    weights = {"hub": "someone/g", "revision": "abc", "file": "model.safetensors", "sha256": sha256(path)}
+    entry = load_study(with_published(smallest, weights)).generators["published/g"]
+    monkeypatch.setattr("onetok.pretrained.hf_hub_download", lambda repo, file, revision: str(path))
+    loaded = load_published_generator(entry, *shape)
+    save_model(loaded, tmp_path)
+    again = load_model(tmp_path, torch.device("cpu"))
+    assert all(torch.equal(again.state_dict()[k], v) for k, v in model.state_dict().items())
+
+
+def test_an_unpinned_generator_is_not_downloaded(smallest):
+    entry = load_study(with_published(smallest)).generators["published/g"]
+    with pytest.raises(OnetokError, match=r"model.safetensors: not pinned: .*onetok pin someone/g"):
+        load_published_generator(entry, 32, 16)
