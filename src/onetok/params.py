@@ -273,6 +273,7 @@ class TiTokInit(Strict):
     positions: Literal["normal", "sincos"]
     position_scale: float
     query_key_gain: float
+    output_gain: float
 
 
 class TiTokModel(Strict):

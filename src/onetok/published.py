@@ -24,7 +24,9 @@ from onetok.models.titok_two_stage import TiTokTwoStage, TwoStageConfig
 from onetok.models.vqgan import MASKGIT_VQGAN, VQGAN, VQGANConfig
 from onetok.pretrained import fetch, from_published, load_strictly, read_tensors
 
-PUBLISHED_INIT = TiTokInit(linear_std=0.02, positions="normal", position_scale=1.0, query_key_gain=1.0)
+PUBLISHED_INIT = TiTokInit(
+    linear_std=0.02, positions="normal", position_scale=1.0, query_key_gain=1.0, output_gain=1.0
+)
 MASKGIT_INIT_STD = 0.02
 CLIP_TEXT: dict[str, Any] = {"text_states": 77, "text_width": 768, "decoder_linear": "torch"}  # ViT-L/14-336
 

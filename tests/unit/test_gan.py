@@ -79,7 +79,9 @@ def build(adversarial: dict | None = ADVERSARIAL, **training) -> tuple[Task, par
             quantizer=VectorQuantizerConfig(
                 codebook_size=16, channels=4, normalize=True, commitment=0.25, clustering=True
             ),
-            init=TiTokInit(linear_std=None, positions="normal", position_scale=1.0, query_key_gain=1.0),
+            init=TiTokInit(
+                linear_std=None, positions="normal", position_scale=1.0, query_key_gain=1.0, output_gain=1.0
+            ),
         )
     )
     settings = params.TokenizerTraining.model_validate(TRAINING | training)

@@ -16,7 +16,7 @@ from onetok.registry import load_model, save_model
 SIZE = TransformerSize(width=16, layers=1, heads=2)
 VQ = VectorQuantizerConfig(codebook_size=32, channels=4, normalize=True, commitment=0.25, clustering=True)
 KL = GaussianConfig(channels=4)
-INIT = TiTokInit(linear_std=None, positions="sincos", position_scale=1.0, query_key_gain=2.0)
+INIT = TiTokInit(linear_std=None, positions="sincos", position_scale=1.0, query_key_gain=2.0, output_gain=1.0)
 SHARED = {
     "image_size": 16,
     "encoder": SIZE,
@@ -189,7 +189,9 @@ def test_vqgan_refuses_sizes_that_do_not_fit():
 def test_published_initialisation():
     torch.manual_seed(0)
     size = TransformerSize(width=64, layers=1, heads=2)
-    init = TiTokInit(linear_std=0.02, positions="normal", position_scale=1.0, query_key_gain=1.0)
+    init = TiTokInit(
+        linear_std=0.02, positions="normal", position_scale=1.0, query_key_gain=1.0, output_gain=1.0
+    )
     shared = SHARED | {"encoder": size, "decoder": size, "init": init}
     model = TATiTok(TATiTokConfig(**shared, **TEXT | {"decoder_linear": "torch"}, quantizer=VQ))
     assert abs(model.encoder.blocks[0].mlp.up.weight.std() - 0.02) < 0.002

@@ -118,7 +118,9 @@ def test_looking_at_a_model_does_not_change_its_training(tmp_path):
     quantizer = VectorQuantizerConfig(
         codebook_size=64, channels=4, normalize=True, commitment=0.25, clustering=True
     )
-    init = TiTokInit(linear_std=None, positions="normal", position_scale=4.0, query_key_gain=1.0)
+    init = TiTokInit(
+        linear_std=None, positions="normal", position_scale=4.0, query_key_gain=1.0, output_gain=1.0
+    )
     config = TiTokConfig(
         image_size=16,
         encoder=size,

@@ -26,7 +26,9 @@ SHARED = {
     "encoder_patch": 8,
     "decoder_patch": 8,
     "tokens": 6,
-    "init": TiTokInit(linear_std=None, positions="sincos", position_scale=1.0, query_key_gain=2.0),
+    "init": TiTokInit(
+        linear_std=None, positions="sincos", position_scale=1.0, query_key_gain=2.0, output_gain=1.0
+    ),
 }
 
 

@@ -41,12 +41,13 @@ from onetok.models.quantizers import (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TiTokInit:
-    """How parameters start. The papers: normal positions, gain 1 (spec: normal with std D^-1/2)."""
+    """How parameters start. The papers: normal positions, gains 1 (spec: normal with std D^-1/2)."""
 
     linear_std: float | None  # std of linear and convolution weights, None for fan_in^-1/2
     positions: Literal["normal", "sincos"]
     position_scale: float  # std in units of D^-1/2 (normal), amplitude (sincos)
     query_key_gain: float  # factor on the product of query and key projections
+    output_gain: float  # factor on the decoder's last linear layer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,6 +125,11 @@ class PatchDecoder(nn.Module):
         out: Tensor = self.norm_out(x[:, 1 : 1 + self.grid**2])  # (B, g², D)
         return out
 
+    @property
+    def output(self) -> nn.Linear:
+        """The last linear layer."""
+        raise NotImplementedError
+
 
 class Decoder(PatchDecoder):
     """Latent tokens in, image out; `context` (B, T, D) is read beside them."""
@@ -133,6 +139,10 @@ class Decoder(PatchDecoder):
         self.patch = config.decoder_patch
         self.to_pixels = nn.Linear(config.decoder.width, 3 * self.patch**2)
         self.smooth = nn.Conv2d(3, 3, 3, padding=1)
+
+    @property
+    def output(self) -> nn.Linear:
+        return self.to_pixels
 
     def forward(self, latents: Tensor, context: Tensor | None = None) -> Tensor:
         x = rearrange(
@@ -204,6 +214,8 @@ class TiTok(nn.Module):
             nn.init.normal_(part.class_embedding, std=width**-0.5)
             _init_grid_positions(part.positions, init)
             init_positions(part.latent_positions, init)
+        with torch.no_grad():
+            self.decoder.output.weight.mul_(init.output_gain)
         nn.init.normal_(self.decoder.mask_token, std=self.config.decoder.width**-0.5)
         nn.init.normal_(self.latent_tokens, std=self.config.encoder.width**-0.5)
 

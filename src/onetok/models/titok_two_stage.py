@@ -75,6 +75,12 @@ class CodeDecoder(PatchDecoder):
             nn.Linear(2 * width, config.proxy.quantizer.codebook_size),
         )
 
+    @property
+    def output(self) -> nn.Linear:
+        last = self.to_codes[-1]
+        assert isinstance(last, nn.Linear)
+        return last
+
     def forward(self, latents: Tensor, context: Tensor | None = None) -> Tensor:
         logits: Tensor = self.to_codes(self.read(latents, context))  # (B, g², V)
         return logits
