@@ -14,6 +14,7 @@ from torch import nn
 from onetok import params
 from onetok.errors import OnetokError, nearest
 from onetok.models.quantizers import GaussianConfig, QuantizerConfig, VectorQuantizerConfig
+from onetok.models.rar import RAR, RARConfig
 from onetok.models.tatitok import TATiTok, TATiTokConfig
 from onetok.models.text_encoder import CLIPConfig
 from onetok.models.titok import SIZES, TiTok, TiTokConfig, TiTokInit
@@ -203,6 +204,24 @@ def _maskgit_vqgan(config: Mapping[str, Any]) -> VQGANConfig:
     return MASKGIT_VQGAN
 
 
+def _rar(config: Mapping[str, Any]) -> RARConfig:
+    released = config["model"]["generator"]
+    return RARConfig(
+        codebook_size=config["model"]["vq_model"]["codebook_size"],
+        tokens=released["image_seq_len"],
+        classes=released["condition_num_classes"],
+        width=released["hidden_size"],
+        layers=released["num_hidden_layers"],
+        heads=released["num_attention_heads"],
+        hidden=released["intermediate_size"],
+        dropout=released["dropout"],
+        attention_dropout=released["attn_drop"],
+        class_dropout=released["class_label_dropout"],
+        init_std=0.02,
+        checkpointing=released.get("use_checkpoint", False),
+    )
+
+
 SYSTEMS = {
     "maskgit_vqgan": System(VQGAN, _maskgit_vqgan),
     "titok_vq_two_stage": System(TiTokTwoStage, _titok_two_stage),
@@ -210,4 +229,5 @@ SYSTEMS = {
     "titok_kl": System(TiTok, _titok),
     "tatitok_vq": System(TATiTok, _tatitok),
     "tatitok_kl": System(TATiTok, _tatitok),
+    "rar": System(RAR, _rar),
 }

@@ -25,6 +25,7 @@ from onetok.models.discriminator import Discriminator, DiscriminatorConfig
 from onetok.models.inception import Inception, InceptionConfig
 from onetok.models.lpips import LPIPS, LPIPSConfig
 from onetok.models.maskgit import MaskGIT, MaskGITConfig
+from onetok.models.rar import RAR, RARConfig
 from onetok.models.tatitok import TATiTok, TATiTokConfig
 from onetok.models.text_encoder import CLIP, CaptionStates, CLIPConfig
 from onetok.models.titok import SIZES, TiTok, TiTokConfig, TiTokInit
@@ -50,6 +51,7 @@ MODELS: dict[str, tuple[type[nn.Module], type]] = {
     "titok-two-stage": (TiTokTwoStage, TwoStageConfig),
     "tatitok": (TATiTok, TATiTokConfig),
     "maskgit-vit": (MaskGIT, MaskGITConfig),
+    "rar": (RAR, RARConfig),
 }
 
 

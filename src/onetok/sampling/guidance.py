@@ -1,7 +1,7 @@
 """Classifier-free guidance of token generators, as each paper's released sampler applies it.
 
-Legend: s step · S steps · g scale. Every form leaves the conditional logits as they are at g = 0 but power-cosine
-and those of MaskGen, whose neutral scale is 1.
+Legend: s step · S steps · g scale. g = 0 stands for no guidance in every form. The neutral scale of power-cosine and of
+MaskGen's forms is 1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Guidance:
     @property
     def enabled(self) -> bool:
         """False where the unconditional branch would have no effect at any step and can be left out."""
-        return self.scale != (1 if self.kind == "power-cosine" else 0)
+        return self.scale not in ((0, 1) if self.kind == "power-cosine" else (0,))
 
     def weight(self, step: int, steps: int) -> float:
         """Return w of cond + (cond - uncond)·w at step s of S."""
