@@ -167,6 +167,9 @@ class RAR(nn.Module):
         )
         return sample_autoregressive(self, labels, sampling, random)
 
+    def adaptive_blocks(self) -> list[AdaptiveBlock]:
+        return [block for block in self.blocks if isinstance(block, AdaptiveBlock)]
+
     def class_states(self, labels: Tensor | None, batch: int) -> Tensor:
         """Return the embedding (B, D) of labels (B,), or of "no class" for None; label K is "no class" too."""
         if labels is None:
@@ -190,7 +193,7 @@ class RAR(nn.Module):
         for table in (self.positions, self.target_positions, self.timesteps):
             nn.init.trunc_normal_(table, std=std)
         nn.init.zeros_(self.start)
-        for block in self.blocks:
+        for block in self.adaptive_blocks():
             nn.init.zeros_(block.modulation.weight)
         nn.init.zeros_(self.final_modulation.weight)
 

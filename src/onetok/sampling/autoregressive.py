@@ -1,10 +1,10 @@
 """Drawing tokens one after another (RAR, arXiv 2411.00776), with nothing computed twice.
 
 A step multiplies a few rows with every weight once, so it takes as long as reading the weights does. Therefore:
-keys and values are kept, in memory that is there from the start; both branches of guidance share a batch; what depends
-on class and place alone (adaptive norms, their affine parts folded in) is computed for many places at once, once for
-each class of the batch; noise is drawn before the first step, and tokens are never read back. The shapes of a step
-depend on its place alone, as CUDA graphs need.
+keys and values are kept, in memory that is there from the start; both branches of guidance share a batch; the adaptive
+norms, which depend on class and place alone, are computed for many places at once and once for each class of the
+batch; noise is drawn before the first step, and tokens are never read back. The shapes of a step depend on its place
+alone and change with every 32nd, as CUDA graphs need.
 
 Legend: B images · R rows, B or 2B with guidance · N tokens · V codebook entries · C classes of the batch
         D width · H heads.
@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 
 LEAST_ROWS = 4  # oneDNN multiplies 4 rows faster than 2: its kernel then has enough sums in flight
 CONDITION_ROWS = 1024  # conditions, places times classes, whose adaptive norms are kept at a time
+GROWTH = (
+    32  # places: a product over all of a contiguous tensor takes half as long as over a slice of a larger one
+)
+
+Multiply = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,22 +72,21 @@ class Decoder:
     """A RAR that reads one place a call, in raster order, for rows of labels (R,); label K is "no class"."""
 
     def __init__(self, model: RAR, labels: Tensor) -> None:
-        config, weight = model.config, model.head.weight
+        config = model.config
         self.model, self.rows, self.places = model, len(labels), config.tokens + 1
+        self.padding = max(0, LEAST_ROWS - self.rows) if _packs(model.head.weight) else 0
         classes, class_of = labels.unique(return_inverse=True)
-        padding = max(0, LEAST_ROWS - self.rows) if _packs(weight) else 0
-        self.class_of = F.pad(class_of, (0, padding))  # (R,), or more where rows are padded: so all of x below
-        self.padding = padding
+        self.class_of = F.pad(class_of, (0, self.padding))  # (R,); from here on R counts padding too
         self.class_states = model.class_states(classes, len(classes))  # (C, D)
-        self.conditions = model.conditions(self.class_states)  # (C, S, D)
+        self.conditions = model.conditions(self.class_states)  # (C, N+2, D)
         self.chunk = max(1, CONDITION_ROWS // len(classes))  # places whose adaptive norms are kept
         self.inputs = model.positions[: self.places].clone()  # (N+1, D), what place alone adds to the input
         self.inputs[0] += model.start[0]
         self.inputs[1:] += model.target_positions[2 : self.places + 1]
-        self.layers = [_Layer(block, self.rows, self.places) for block in model.blocks]
-        final = model.final_modulation
-        self.final = _Adaptive(*_folded_final(final.weight, final.bias))
-        self.head = multiplier(model.head.weight, model.head.bias)
+        self.layers = [_Layer(block, self.rows, self.places) for block in model.adaptive_blocks()]
+        self.final = _Adaptive(model.final_modulation, scales=(0,))
+        self.head = multiplier(model.head, model.head.bias)
+        self.unread = self.inputs.new_full((self.places,), -torch.inf)  # added to attention scores
         self.place = 0
 
     def first(self) -> Tensor:
@@ -102,8 +107,12 @@ class Decoder:
             conditions = self.conditions[:, self.place : self.place + self.chunk]  # (C, places, D)
             for adaptive in (*(layer.adaptive for layer in self.layers), self.final):
                 adaptive.prepare(conditions)
+        if self.place % GROWTH == 0:
+            for layer in self.layers:
+                layer.grow(min(self.place + GROWTH, self.places))
+        self.unread[self.place] = 0
         for layer in self.layers:
-            x = layer(x, layer.adaptive.at(index, self.class_of), self.place)
+            x = layer(x, layer.adaptive.at(index, self.class_of), self.place, self.unread)
         self.place += 1
         return x
 
@@ -114,98 +123,98 @@ class Decoder:
 
 
 class _Adaptive:
-    """A linear layer of the condition whose outputs, (parts, D) for each row, are computed for many places at once."""
+    """A linear layer of the condition whose outputs, (parts, D) for each row, are computed for many places at once.
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
-        self.weight, self.bias = weight, bias  # (parts·D, D), (parts·D,)
+    `scales` are the parts that are used as 1 + scale: the 1 is in them.
+    """
+
+    def __init__(self, modulation: nn.Linear, scales: tuple[int, ...]) -> None:
+        bias = modulation.bias.clone()  # (parts·D,)
+        for scale in scales:
+            bias.view(-1, modulation.in_features)[scale] += 1
+        self.multiply = multiplier(modulation, bias)
 
     def prepare(self, conditions: Tensor) -> None:
         """Compute the outputs for conditions (C, places, D)."""
-        conditions = conditions.transpose(0, 1)  # (places, C, D)
-        out = multiplier(self.weight, self.bias)(conditions.flatten(0, 1))
-        self.table = out.unflatten(0, conditions.shape[:2]).unflatten(2, (-1, conditions.shape[2]))
+        by_place = conditions.transpose(0, 1)  # (places, C, D)
+        out = self.multiply(by_place.flatten(0, 1))
+        self.table = out.view(*by_place.shape[:2], -1, by_place.shape[2])  # (places, C, parts, D)
 
-    def at(self, index: int, class_of: Tensor) -> tuple[Tensor, ...]:
+    def at(self, index: int, class_of: Tensor) -> list[Tensor]:
         """Return the parts, (R, D) each, at a place among those prepared."""
-        return self.table[index].index_select(0, class_of).unbind(1)
+        return list(self.table[index].index_select(0, class_of).unbind(1))
 
 
 class _Layer:
     """A block of the model with keys and values of the places read so far."""
 
     def __init__(self, block: AdaptiveBlock, rows: int, places: int) -> None:
-        attention = block.attention
-        q, k = attention.norm_q, attention.norm_k
-        width = q.normalized_shape[0]
-        self.adaptive = _Adaptive(*_folded(block))
-        self.qkv = multiplier(attention.qkv.weight, attention.qkv.bias)
-        self.out = multiplier(attention.out.weight, attention.out.bias)
-        self.up = multiplier(block.up.weight, block.up.bias)
-        self.down = multiplier(block.down.weight, block.down.bias)
-        self.qk_weight = torch.stack([q.weight, k.weight])[:, None]  # (2, 1, D/H)
-        self.qk_bias = torch.stack([q.bias, k.bias])[:, None]
-        self.heads, self.head_shape, self.eps = attention.heads, (width,), q.eps
-        self.rows = rows
-        self.keys = self.qk_weight.new_empty(rows, attention.heads, places, width)
-        self.values = torch.empty_like(self.keys)
+        attention, q, k = block.attention, block.attention.norm_q, block.attention.norm_k
+        (width,) = q.normalized_shape
+        self.block, self.rows, self.heads, self.head_shape = block, rows, attention.heads, (width,)
+        self.adaptive = _Adaptive(block.modulation, scales=(1, 4))
+        linears = (attention.qkv, attention.out, block.up, block.down)
+        self.qkv, self.out, self.up, self.down = (multiplier(linear, linear.bias) for linear in linears)
+        scale = width**-0.5  # of attention: in the queries' norm
+        self.qk_weight = torch.stack([q.weight * scale, k.weight])[:, None]  # (2, 1, D/H)
+        self.qk_bias = torch.stack([q.bias * scale, k.bias])[:, None]
+        self.memory = self.qk_weight.new_zeros(2, rows * attention.heads * places * width)
+        self.past = self.memory[:, :0].view(2, rows * attention.heads, 0, width)
 
-    def __call__(self, x: Tensor, parts: tuple[Tensor, ...], place: int) -> Tensor:
+    def grow(self, places: int) -> None:
+        """Make room for so many places, those not yet read filled with 0."""
+        old, shape = self.past.clone(), (*self.past.shape[:2], places, self.past.shape[3])
+        self.past = self.memory[:, : shape[1] * shape[2] * shape[3]].view(shape)  # (2, R·H, places, D/H)
+        self.past[:, :, : old.shape[2]] = old
+        self.past[:, :, old.shape[2] :] = 0
+
+    def __call__(self, x: Tensor, parts: list[Tensor], place: int, unread: Tensor) -> Tensor:
         """Return x (R, D) after the block."""
         shift1, scale1, gate1, shift2, scale2, gate2 = parts
-        width = x.shape[1:]
-        h = torch.addcmul(shift1, F.layer_norm(x, width, eps=self.eps), scale1)
-        x = torch.addcmul(x, gate1, self.out(self._attend(self.qkv(h), place)))
-        h = torch.addcmul(shift2, F.layer_norm(x, width, eps=self.eps), scale2)
+        h = torch.addcmul(shift1, self.block.norm1(x), scale1)
+        x = torch.addcmul(x, gate1, self.out(self._attend(self.qkv(h), place, unread)))
+        h = torch.addcmul(shift2, self.block.norm2(x), scale2)
         return torch.addcmul(x, gate2, self.down(F.gelu(self.up(h))))
 
-    def _attend(self, qkv: Tensor, place: int) -> Tensor:
-        padding = len(qkv) - self.rows
-        qkv = qkv[: self.rows].view(self.rows, 3, self.heads, -1)
-        qk = F.layer_norm(qkv[:, :2], self.head_shape, eps=self.eps)
+    def _attend(self, qkv: Tensor, place: int, unread: Tensor) -> Tensor:
+        padding, qkv = len(qkv) - self.rows, qkv[: self.rows].unflatten(1, (3, self.heads, -1))
+        qk = F.layer_norm(qkv[:, :2], self.head_shape, eps=self.block.attention.norm_q.eps)
         qk = torch.addcmul(self.qk_bias, qk, self.qk_weight)  # (R, 2, H, D/H)
-        self.keys[:, :, place] = qk[:, 1]
-        self.values[:, :, place] = qkv[:, 2]
-        past = slice(place + 1)
-        query = qk[:, 0].unsqueeze(2)  # (R, H, 1, D/H)
-        out = F.scaled_dot_product_attention(query, self.keys[:, :, past], self.values[:, :, past])
-        out = out.flatten(1)  # (R, D)
+        keys, values = self.past  # (R·H, places, D/H)
+        keys[:, place] = qk[:, 1].flatten(0, 1)
+        values[:, place] = qkv[:, 2].flatten(0, 1)
+        query = qk[:, 0].reshape(-1, 1, *self.head_shape)  # (R·H, 1, D/H)
+        scores = torch.baddbmm(unread[: keys.shape[1]], query, keys.transpose(1, 2))  # (R·H, 1, places)
+        out = torch.bmm(scores.softmax(dim=-1), values).view(self.rows, -1)  # (R, D)
         return F.pad(out, (0, 0, 0, padding)) if padding else out
 
 
-def _folded(block: AdaptiveBlock) -> tuple[Tensor, Tensor]:
-    """Return weight and bias of the block's modulation with its norms' affine parts folded in.
-
-    (LN(x)·γ + β)·(1 + scale) + shift is LN(x)·γ(1 + scale) + (β(1 + scale) + shift) without affine parts.
-    """
-    weight, bias = (t.unflatten(0, (6, -1)).clone() for t in (block.modulation.weight, block.modulation.bias))
-    for shift, norm in ((0, block.norm1), (3, block.norm2)):
-        _fold_norm(weight, bias, shift, norm)
-    return weight.flatten(0, 1), bias.flatten()
+# Packed weights by layer, each with the state of the weight that it was made of: for the next batch of images.
+_PACKED: WeakKeyDictionary[nn.Linear, tuple[tuple[int, int], Tensor]] = WeakKeyDictionary()
 
 
-def _fold_norm(weight: Tensor, bias: Tensor, shift: int, norm: nn.LayerNorm) -> None:
-    scale = shift + 1
-    bias[scale] += 1
-    weight[shift] += norm.bias[:, None] * weight[scale]
-    bias[shift] += norm.bias * bias[scale]
-    weight[scale] *= norm.weight[:, None]
-    bias[scale] *= norm.weight
-
-
-def _folded_final(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the final modulation, (scale, shift), with the 1 of 1 + scale in its bias."""
-    bias = bias.unflatten(0, (2, -1)).clone()
-    bias[0] += 1
-    return weight, bias.flatten()
-
-
-def multiplier(weight: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return the linear layer of `weight` and `bias` for few rows: on a CPU packed once, as oneDNN reads it."""
+def multiplier(linear: nn.Linear, bias: Tensor) -> Multiply:
+    """Return x → x · weight + `bias`, made for few rows: on a CPU the weight is packed once, as oneDNN reads it."""
+    weight = linear.weight
     if not _packs(weight):
         return lambda x: F.linear(x, weight, bias)
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
-    linear = torch.ops.mkldnn._linear_pointwise
-    return lambda x: linear(x, packed, bias, "none", [], "")
+    packed, multiply = _packed(linear), torch.ops.mkldnn._linear_pointwise
+    return lambda x: multiply(x, packed, bias, "none", [], "")
+
+
+def _packed(linear: nn.Linear) -> Tensor:
+    weight = linear.weight
+    if weight.is_inference():  # it does not count its changes
+        return _pack(weight)
+    state = (weight.data_ptr(), weight._version)
+    if linear not in _PACKED or _PACKED[linear][0] != state:
+        _PACKED[linear] = (state, _pack(weight))
+    return _PACKED[linear][1]
+
+
+def _pack(weight: Tensor) -> Tensor:
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
+    return packed
 
 
 def _packs(weight: Tensor) -> bool:
