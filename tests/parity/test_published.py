@@ -1,4 +1,4 @@
-"""Every published tokenizer loads strictly, from a synthetic file in its released layout."""
+"""Every published model of ours loads strictly, from a synthetic file in its released layout."""
 
 import json
 from dataclasses import replace
@@ -26,18 +26,24 @@ PUBLISHED = json.loads((Path(__file__).parent / "published_checkpoints.json").re
 TOKENIZERS = [
     name for name, entry in PUBLISHED.items() if name.startswith("tokenizer_") and entry["hub_repo"]
 ]
+GENERATORS = [name for name, entry in PUBLISHED.items() if entry["system"] == "rar"]
 SMALL = "tokenizer_titok_s128"  # the one of every run; together the others take minutes and many gigabytes
 EXEMPT = ("ln", "bias", "latent_tokens", "mask_token", "embed", "norm", "gamma")  # the released rule's words
 
 
-def test_all_sixteen_are_here():
+def test_all_are_here():
     assert len(TOKENIZERS) == 16
-    assert {PUBLISHED[name]["system"] for name in TOKENIZERS} == set(SYSTEMS)
+    assert len(GENERATORS) == 4
+    assert {PUBLISHED[name]["system"] for name in TOKENIZERS + GENERATORS} == set(SYSTEMS)
     assert set(SYSTEMS) <= set(KEY_MAPS)
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n == SMALL else pytest.mark.slow, id=n) for n in TOKENIZERS]
+    "name",
+    [
+        pytest.param(n, marks=() if n == SMALL else pytest.mark.slow, id=n)
+        for n in [*TOKENIZERS, "generator_rar_b"]
+    ],
 )
 def test_loads_strictly(name, tmp_path):
     entry = PUBLISHED[name]
@@ -72,7 +78,7 @@ def test_the_papers_params_are_the_released_configurations():
     assert not by_file
 
 
-@pytest.mark.parametrize("name", TOKENIZERS)
+@pytest.mark.parametrize("name", TOKENIZERS + GENERATORS)
 def test_layout_and_weight_decay(name):
     """Names and shapes alone, so that every layout is in the normal run; and what weight decay exempts."""
     entry = PUBLISHED[name]
