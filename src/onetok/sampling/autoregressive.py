@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from onetok.sampling.guidance import Guidance
 from onetok.sampling.seeds import ImageRandom
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 
 LEAST_ROWS = 4  # oneDNN multiplies 4 rows faster than 2: its kernel then has enough sums in flight
 CONDITION_ROWS = 1024  # conditions, places times classes, whose adaptive norms are kept at a time
-GROWTH = (
-    32  # places: a product over all of a contiguous tensor takes half as long as over a slice of a larger one
-)
+# Places by which keys and values grow: attention over a whole tensor takes half the time of that over a slice.
+GROWTH = 32
 
 Multiply = Callable[[Tensor], Tensor]
 
@@ -85,7 +84,7 @@ class Decoder:
         self.inputs[1:] += model.target_positions[2 : self.places + 1]
         self.layers = [_Layer(block, self.rows, self.places) for block in model.adaptive_blocks()]
         self.final = _Adaptive(model.final_modulation, scales=(0,))
-        self.head = multiplier(model.head, model.head.bias)
+        self.head = multiplier(model.head.weight, model.head.bias)
         self.unread = self.inputs.new_full((self.places,), -torch.inf)  # added to attention scores
         self.place = 0
 
@@ -132,7 +131,7 @@ class _Adaptive:
         bias = modulation.bias.clone()  # (parts·D,)
         for scale in scales:
             bias.view(-1, modulation.in_features)[scale] += 1
-        self.multiply = multiplier(modulation, bias)
+        self.multiply = multiplier(modulation.weight, bias)
 
     def prepare(self, conditions: Tensor) -> None:
         """Compute the outputs for conditions (C, places, D)."""
@@ -154,7 +153,9 @@ class _Layer:
         self.block, self.rows, self.heads, self.head_shape = block, rows, attention.heads, (width,)
         self.adaptive = _Adaptive(block.modulation, scales=(1, 4))
         linears = (attention.qkv, attention.out, block.up, block.down)
-        self.qkv, self.out, self.up, self.down = (multiplier(linear, linear.bias) for linear in linears)
+        self.qkv, self.out, self.up, self.down = (
+            multiplier(linear.weight, linear.bias) for linear in linears
+        )
         scale = width**-0.5  # of attention: in the queries' norm
         self.qk_weight = torch.stack([q.weight * scale, k.weight])[:, None]  # (2, 1, D/H)
         self.qk_bias = torch.stack([q.bias * scale, k.bias])[:, None]
@@ -189,27 +190,26 @@ class _Layer:
         return F.pad(out, (0, 0, 0, padding)) if padding else out
 
 
-# Packed weights by layer, each with the state of the weight that it was made of: for the next batch of images.
-_PACKED: WeakKeyDictionary[nn.Linear, tuple[tuple[int, int], Tensor]] = WeakKeyDictionary()
+# Packed weights, each with the state of the weight that it was made of: for the next batch of images.
+_PACKED: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
-def multiplier(linear: nn.Linear, bias: Tensor) -> Multiply:
-    """Return x → x · weight + `bias`, made for few rows: on a CPU the weight is packed once, as oneDNN reads it."""
-    weight = linear.weight
+def multiplier(weight: Tensor, bias: Tensor) -> Multiply:
+    """Return x → x · weight + bias, made for few rows: on a CPU the weight is packed once, as oneDNN reads it."""
     if not _packs(weight):
         return lambda x: F.linear(x, weight, bias)
-    packed, multiply = _packed(linear), torch.ops.mkldnn._linear_pointwise
+    packed, multiply = _packed(weight), torch.ops.mkldnn._linear_pointwise
     return lambda x: multiply(x, packed, bias, "none", [], "")
 
 
-def _packed(linear: nn.Linear) -> Tensor:
-    weight = linear.weight
+def _packed(weight: Tensor) -> Tensor:
     if weight.is_inference():  # it does not count its changes
         return _pack(weight)
     state = (weight.data_ptr(), weight._version)
-    if linear not in _PACKED or _PACKED[linear][0] != state:
-        _PACKED[linear] = (state, _pack(weight))
-    return _PACKED[linear][1]
+    if weight not in _PACKED or _PACKED[weight][0] != state:
+        _PACKED[weight] = (state, _pack(weight))
+    packed: Tensor = _PACKED[weight][1]
+    return packed
 
 
 def _pack(weight: Tensor) -> Tensor:
