@@ -306,6 +306,28 @@ _MASKGIT_UVIT = KeyMap(
     unused=(),
 )
 
+_RAR = KeyMap(
+    rename=(
+        (r"^embeddings\.", "embedding."),
+        (r"^cls_token$", "start"),
+        (r"^pos_embed$", "positions"),
+        (r"^target_aware_pos_embed$", "target_positions"),
+        (r"^timesteps_embeddings$", "timesteps"),
+        (r"^adaln_before_head\.adaLN_modulation\.1\.", "final_modulation."),
+        (r"\.adaLN_modulation\.1\.", ".modulation."),
+        (r"\.attn\.qkv\.", ".attention.qkv."),
+        (r"\.attn\.([qk])_norm\.", r".attention.norm_\1."),
+        (r"\.attn\.proj\.", ".attention.out."),
+        (r"\.mlp\.fc1\.", ".up."),
+        (r"\.mlp\.fc2\.", ".down."),
+        (r"^lm_head\.", "head."),
+    ),
+    merge=(),
+    squeeze=(),
+    select=tuple((table, 0) for table in ("start", "positions", "target_positions", "timesteps")),
+    unused=(),
+)
+
 KEY_MAPS = {
     "maskgit_vqgan": _MASKGIT_VQGAN,
     "titok_vq_legacy_stage1": _TITOK_TWO_STAGE,  # the parts that stage 1 trains, without the pixel path
@@ -317,6 +339,7 @@ KEY_MAPS = {
     "tatitok_kl": _TITOK,
     "maskgit_vit": _MASKGIT_VIT,
     "maskgit_uvit": _MASKGIT_UVIT,
+    "rar": _RAR,
 }
 
 
@@ -338,7 +361,7 @@ def from_published(system: str, state: Mapping[str, Tensor]) -> dict[str, Tensor
             if all(part in ours for part in parts):
                 ours[first.removesuffix(suffixes[0]) + merged] = torch.cat([ours.pop(p) for p in parts])
     for name, row in key_map.select:
-        if name in ours:
+        if name in ours:  # what is missing, load_strictly names
             ours[name] = ours[name][row]
     return ours
 

@@ -17,6 +17,7 @@ from onetok.errors import OnetokError, nearest
 from onetok.models.maskgit import MaskGIT, MaskGITConfig
 from onetok.models.maskgit_uvit import MaskGITUViT
 from onetok.models.quantizers import GaussianConfig, QuantizerConfig, VectorQuantizerConfig
+from onetok.models.rar import RAR, RARConfig
 from onetok.models.tatitok import TATiTok, TATiTokConfig
 from onetok.models.text_encoder import CLIPConfig
 from onetok.models.titok import SIZES, TiTok, TiTokConfig, TiTokInit
@@ -27,7 +28,7 @@ from onetok.pretrained import fetch, from_published, load_strictly, read_tensors
 PUBLISHED_INIT = TiTokInit(
     linear_std=0.02, positions="normal", position_scale=1.0, query_key_gain=1.0, output_gain=1.0
 )
-MASKGIT_INIT_STD = 0.02
+PUBLISHED_INIT_STD = 0.02
 CLIP_TEXT: dict[str, Any] = {"text_states": 77, "text_width": 768, "decoder_linear": "torch"}  # ViT-L/14-336
 
 
@@ -115,7 +116,7 @@ def build_published_generator(entry: GeneratorEntry, codebook_size: int, tokens:
         tokens=tokens,
         classes=entry.classes,
         **entry.model.model_dump(),
-        init_std=MASKGIT_INIT_STD,
+        init_std=PUBLISHED_INIT_STD,
     )
     return MaskGIT(config) if isinstance(entry, params.PublishedMaskGITViT) else MaskGITUViT(config)
 
@@ -239,21 +240,31 @@ def _maskgit_vqgan(config: Mapping[str, Any]) -> VQGANConfig:
     return MASKGIT_VQGAN
 
 
-def _maskgit(config: Mapping[str, Any]) -> MaskGITConfig:
+def _generator(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that all class-conditional generators share."""
     released = config["model"]["generator"]
-    return MaskGITConfig(
-        codebook_size=config["model"]["vq_model"]["codebook_size"],
-        tokens=released["image_seq_len"],
-        classes=released["condition_num_classes"],
-        width=released["hidden_size"],
-        layers=released["num_hidden_layers"],
-        heads=released["num_attention_heads"],
-        hidden=released["intermediate_size"],
-        dropout=released["dropout"],
-        attention_dropout=released["attn_drop"],
-        class_dropout=released["class_label_dropout"],
-        init_std=MASKGIT_INIT_STD,
-    )
+    return {
+        "codebook_size": config["model"]["vq_model"]["codebook_size"],
+        "tokens": released["image_seq_len"],
+        "classes": released["condition_num_classes"],
+        "width": released["hidden_size"],
+        "layers": released["num_hidden_layers"],
+        "heads": released["num_attention_heads"],
+        "hidden": released["intermediate_size"],
+        "dropout": released["dropout"],
+        "attention_dropout": released["attn_drop"],
+        "class_dropout": released["class_label_dropout"],
+        "init_std": PUBLISHED_INIT_STD,
+    }
+
+
+def _maskgit(config: Mapping[str, Any]) -> MaskGITConfig:
+    return MaskGITConfig(**_generator(config))
+
+
+def _rar(config: Mapping[str, Any]) -> RARConfig:
+    checkpointing = config["model"]["generator"].get("use_checkpoint", False)
+    return RARConfig(**_generator(config), checkpointing=checkpointing)
 
 
 SYSTEMS = {
@@ -265,4 +276,5 @@ SYSTEMS = {
     "tatitok_kl": System(TATiTok, _tatitok),
     "maskgit_vit": System(MaskGIT, _maskgit),
     "maskgit_uvit": System(MaskGITUViT, _maskgit),
+    "rar": System(RAR, _rar),
 }

@@ -26,6 +26,7 @@ from onetok.models.inception import Inception, InceptionConfig
 from onetok.models.lpips import LPIPS, LPIPSConfig
 from onetok.models.maskgit import MaskedGenerator, MaskGIT, MaskGITConfig
 from onetok.models.maskgit_uvit import MaskGITUViT
+from onetok.models.rar import RAR, RARConfig
 from onetok.models.tatitok import TATiTok, TATiTokConfig
 from onetok.models.text_encoder import CLIP, CaptionStates, CLIPConfig
 from onetok.models.titok import SIZES, TiTok, TiTokConfig, TiTokInit
@@ -52,6 +53,7 @@ MODELS: dict[str, tuple[type[nn.Module], type]] = {
     "tatitok": (TATiTok, TATiTokConfig),
     "maskgit-vit": (MaskGIT, MaskGITConfig),
     "maskgit-uvit": (MaskGITUViT, MaskGITConfig),
+    "rar": (RAR, RARConfig),
 }
 
 

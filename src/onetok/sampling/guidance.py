@@ -1,7 +1,7 @@
 """Classifier-free guidance of token generators, as each paper's released sampler applies it.
 
-Legend: s step · S steps · g scale. Every form leaves the conditional logits as they are at g = 0 but power-cosine
-and those of MaskGen, whose neutral scale is 1.
+Legend: s step · S steps · g scale. g = 0 stands for no guidance in every form. The neutral scale of power-cosine and of
+MaskGen's forms is 1.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ class Guidance:
 
     def weight(self, step: int, steps: int) -> float:
         """Return w of cond + (cond - uncond)·w at step s of S; at 0 the unconditional branch has no effect."""
+        if self.scale == 0:
+            return 0.0
         match self.kind:
             case "constant":
                 return self.scale

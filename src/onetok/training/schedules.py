@@ -22,3 +22,19 @@ class LearningRate:
             return self.base
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
         return self.end + (self.base - self.end) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RandomnessAnnealing:
+    """How often a sample's tokens are predicted in random order (RAR, arXiv 2411.00776, equation 5)."""
+
+    start: int  # up to this step always
+    end: int  # from this step on never: raster order
+
+    def probability(self, step: int) -> float:
+        """Return the probability of a random order at `step`; between start and end it falls linearly."""
+        if step < self.start:
+            return 1.0
+        if step >= self.end:
+            return 0.0
+        return (self.end - step) / (self.end - self.start)

@@ -25,6 +25,7 @@ from onetok.models.discriminator import Discriminator
 from onetok.models.maskgit import MaskedGenerator, MaskGIT
 from onetok.models.maskgit_uvit import MaskGITUViT
 from onetok.models.quantizers import Reconstruction, Tokens
+from onetok.models.rar import RAR
 from onetok.models.tatitok import TATiTok
 from onetok.models.text_encoder import CLIP, CaptionStates
 from onetok.models.titok import TiTok
@@ -33,7 +34,7 @@ from onetok.models.vqgan import VQGAN
 from onetok.sampling.schedules import MaskSchedule
 from onetok.training.loop import Floor, Phase, Task
 from onetok.training.optimizers import build_optimizer
-from onetok.training.schedules import LearningRate
+from onetok.training.schedules import LearningRate, RandomnessAnnealing
 
 
 class ClassifierObjective(nn.Module):
@@ -161,6 +162,19 @@ class MaskedGeneratorObjective(nn.Module):
         return losses
 
 
+class AutoregressiveGeneratorObjective(nn.Module):
+    """Predict the next token, in an order whose randomness falls with the step."""
+
+    def __init__(self, model: RAR, annealing: RandomnessAnnealing) -> None:
+        super().__init__()
+        self.model, self.annealing = model, annealing
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        random_order = self.annealing.probability(step)
+        losses: dict[str, Tensor] = self.model.loss(batch.inputs, batch.labels, random_order)
+        return losses
+
+
 # ---------------------------------------------------------------------------------------------- tasks
 
 # What never decays, in our names; the same parameters as the papers' rule exempts by theirs (tests/parity).
@@ -175,6 +189,7 @@ NO_DECAY: dict[type[nn.Module], tuple[str, ...]] = {
     TATiTok: _TITOK_NO_DECAY,
     MaskGIT: ("positions", "embedding"),
     MaskGITUViT: ("positions", "embedding"),
+    RAR: ("positions", "embedding", "timesteps", "final_modulation"),
 }
 
 
