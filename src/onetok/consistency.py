@@ -28,10 +28,12 @@ from onetok.params import (
     OpenCLIPEncoder,
     PixelTokenizer,
     PublishedMaskGITUViT,
+    PublishedRAR,
     PublishedTATiTok,
     PublishedTiTok,
     PublishedVQGAN,
     Quantizer,
+    RARGenerator,
     Samples,
     Stage1Tokenizer,
     Stage2Tokenizer,
@@ -261,6 +263,8 @@ def _generator(study: Study, generator: Generator) -> Iterator[str]:
         yield f"{read} decoded with captions ({name}), which a generator of classes has not"
     if isinstance(generator, TrainedGenerator):
         yield from _training(generator.training)
+        if isinstance(generator, RARGenerator) and generator.annealing.end < generator.annealing.start:
+            yield f"annealing.end {generator.annealing.end} is before its start {generator.annealing.start}"
         classes = study.datasets[study.tokens[generator.tokens].dataset].classes
         if generator.classes != classes:
             yield f"classes {generator.classes}, but the dataset has {classes}"
@@ -275,7 +279,13 @@ def tokenizer_of(study: Study, generator: Generator) -> str:
 
 def _samples(study: Study, samples: Samples) -> Iterator[str]:
     benchmark = study.benchmarks[samples.benchmark]
-    classes = study.generators[samples.generator].classes
+    generator = study.generators[samples.generator]
+    classes, expected = generator.classes, "masked"
+    if isinstance(generator, RARGenerator | PublishedRAR):
+        expected = "autoregressive"
+    if samples.sampling.kind != expected:
+        text = f"sampling is of kind {samples.sampling.kind}"
+        yield f"{text}, but {samples.generator} of kind {generator.kind} needs {expected}"
     found = study.datasets[benchmark.dataset].classes
     if not isinstance(benchmark, GenerationBenchmark):
         yield f"benchmark {samples.benchmark} is of kind {benchmark.kind}, expected generation"

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from onetok import inference, params
@@ -35,7 +35,8 @@ from onetok.registry import build_sampling
 from onetok.sampling.seeds import ImageRandom
 from onetok.study import load_study
 
-Sampling = str | Mapping[str, Any] | params.MaskedSampling
+Sampling = str | Mapping[str, Any] | params.MaskedSampling | params.AutoregressiveSampling
+SAMPLING: TypeAdapter[params.Sampling] = TypeAdapter(params.Sampling)
 
 
 def load_generator(name: str, device: str = "cpu", *, study: str | Path = ".") -> ImageGenerator:
@@ -156,12 +157,12 @@ class ImageGenerator:
             images.append(self.tokenizer.decode(self.tokenizer.tokens_from_ids(ids)))  # (b, 3, S, S)
         return torch.cat(images)
 
-    def settings(self, sampling: Sampling) -> params.MaskedSampling:
+    def settings(self, sampling: Sampling) -> params.Sampling:
         """Return the params of a sampling, given by name, as a mapping or as they are.
 
         Raises OnetokError for an unknown name, and for a key or value that params would not allow.
         """
-        if isinstance(sampling, params.MaskedSampling):
+        if isinstance(sampling, params.MaskedSampling | params.AutoregressiveSampling):
             return sampling
         if isinstance(sampling, str):
             if sampling not in self.study.samples:
@@ -170,7 +171,7 @@ class ImageGenerator:
                 )
             return self.study.samples[sampling].sampling
         try:
-            return params.MaskedSampling.model_validate(sampling)
+            return SAMPLING.validate_python(sampling)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(["sampling", *map(str, first["loc"])])

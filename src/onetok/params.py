@@ -452,7 +452,7 @@ class Tokens(Strict):
 MaskSchedule = Literal["arccos", "cosine", "linear", "root", "square"]
 
 
-class PublishedMaskGITModel(Strict):
+class GeneratorModel(Strict):
     width: Positive
     layers: Positive = Field(description="even for the U-ViT, which has one more block in the middle")
     heads: Positive
@@ -462,8 +462,12 @@ class PublishedMaskGITModel(Strict):
     class_dropout: Fraction
 
 
-class MaskGITModel(PublishedMaskGITModel):
+class MaskGITModel(GeneratorModel):
     init_std: float
+
+
+class RARModel(MaskGITModel):
+    checkpointing: bool = Field(description="compute activations twice rather than keep them: less memory")
 
 
 class MaskedLoss(Strict):
@@ -491,26 +495,45 @@ class MaskGITUViTGenerator(MaskGITGenerator):
     kind: Literal["maskgit-uvit"]
 
 
+class RandomnessAnnealing(Strict):
+    """How often a sample's tokens are predicted in random order: always, then less and less, then never."""
+
+    start: Count = Field(description="last step of always")
+    end: Count = Field(description="first step of never; 0 for plain autoregressive training")
+
+
+class RARGenerator(TrainedGenerator):
+    kind: Literal["rar"]
+    model: RARModel
+    annealing: RandomnessAnnealing
+
+
 class PublishedGenerator(Strict):
     tokenizer: TokenizerName = Field(description="whose ids it draws")
     classes: Positive
+    model: GeneratorModel
     weights: WeightsFile
 
 
-class PublishedMaskGIT(PublishedGenerator):
-    model: PublishedMaskGITModel
-
-
-class PublishedMaskGITViT(PublishedMaskGIT):
+class PublishedMaskGITViT(PublishedGenerator):
     kind: Literal["published-maskgit-vit"]
 
 
-class PublishedMaskGITUViT(PublishedMaskGIT):
+class PublishedMaskGITUViT(PublishedGenerator):
     kind: Literal["published-maskgit-uvit"]
 
 
+class PublishedRAR(PublishedGenerator):
+    kind: Literal["published-rar"]
+
+
 Generator = Annotated[
-    MaskGITViTGenerator | MaskGITUViTGenerator | PublishedMaskGITViT | PublishedMaskGITUViT,
+    MaskGITViTGenerator
+    | MaskGITUViTGenerator
+    | RARGenerator
+    | PublishedMaskGITViT
+    | PublishedMaskGITUViT
+    | PublishedRAR,
     Field(discriminator="kind"),
 ]
 
@@ -530,6 +553,15 @@ class MaskedSampling(Strict):
     softmax_annealing: bool
 
 
+class AutoregressiveSampling(Strict):
+    kind: Literal["autoregressive"]
+    temperature: float
+    guidance: Guidance
+
+
+Sampling = Annotated[MaskedSampling | AutoregressiveSampling, Field(discriminator="kind")]
+
+
 class Samples(Strict):
     """Images drawn for a benchmark, which says how many."""
 
@@ -537,7 +569,7 @@ class Samples(Strict):
     benchmark: BenchmarkName
     seed: Count
     micro_batch: Positive
-    sampling: MaskedSampling
+    sampling: Sampling
 
 
 # ---------------------------------------------------------------------------------------------- benchmarks

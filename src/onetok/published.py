@@ -56,7 +56,7 @@ def _system(name: str) -> System:
 # ---------------------------------------------------------------------------------------------- from params
 
 Entry = params.PublishedVQGAN | params.PublishedTiTok | params.PublishedTATiTok
-GeneratorEntry = params.PublishedMaskGITViT | params.PublishedMaskGITUViT
+GeneratorEntry = params.PublishedMaskGITViT | params.PublishedMaskGITUViT | params.PublishedRAR
 
 
 def published_system(entry: Entry | GeneratorEntry) -> str:
@@ -68,6 +68,8 @@ def published_system(entry: Entry | GeneratorEntry) -> str:
             return "maskgit_vit"
         case params.PublishedMaskGITUViT():
             return "maskgit_uvit"
+        case params.PublishedRAR():
+            return "rar"
     quantizer = entry.model.quantizer.kind
     if isinstance(entry, params.PublishedTATiTok):
         return f"tatitok_{quantizer}"
@@ -111,13 +113,16 @@ def load_published(entry: Entry) -> nn.Module:
 
 def build_published_generator(entry: GeneratorEntry, codebook_size: int, tokens: int) -> nn.Module:
     """Return the model of a published generator of `tokens` ids below `codebook_size`, without its weights."""
-    config = MaskGITConfig(
-        codebook_size=codebook_size,
-        tokens=tokens,
-        classes=entry.classes,
+    fields: dict[str, Any] = {
+        "codebook_size": codebook_size,
+        "tokens": tokens,
+        "classes": entry.classes,
         **entry.model.model_dump(),
-        init_std=PUBLISHED_INIT_STD,
-    )
+        "init_std": PUBLISHED_INIT_STD,
+    }
+    if isinstance(entry, params.PublishedRAR):
+        return RAR(RARConfig(**fields, checkpointing=False))
+    config = MaskGITConfig(**fields)
     return MaskGIT(config) if isinstance(entry, params.PublishedMaskGITViT) else MaskGITUViT(config)
 
 

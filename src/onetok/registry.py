@@ -24,7 +24,7 @@ from onetok.models.convnext import ConvNeXt, ConvNeXtConfig
 from onetok.models.discriminator import Discriminator, DiscriminatorConfig
 from onetok.models.inception import Inception, InceptionConfig
 from onetok.models.lpips import LPIPS, LPIPSConfig
-from onetok.models.maskgit import MaskedGenerator, MaskGIT, MaskGITConfig
+from onetok.models.maskgit import MaskGIT, MaskGITConfig
 from onetok.models.maskgit_uvit import MaskGITUViT
 from onetok.models.rar import RAR, RARConfig
 from onetok.models.tatitok import TATiTok, TATiTokConfig
@@ -34,10 +34,19 @@ from onetok.models.titok_two_stage import TiTokTwoStage, TwoStageConfig
 from onetok.models.vqgan import VQGAN, VQGANConfig
 from onetok.pretrained import load_strictly, read_tensors
 from onetok.published import clip_config, quantizer_config, vqgan_config
+from onetok.sampling.autoregressive import AutoregressiveSampling
 from onetok.sampling.guidance import Guidance
 from onetok.sampling.masked import MaskedSampling
 from onetok.sampling.schedules import MaskSchedule
-from onetok.training.tasks import CodeObjective, PixelObjective, TokenizerObjective
+from onetok.training.schedules import RandomnessAnnealing
+from onetok.training.tasks import (
+    AutoregressiveGeneratorObjective,
+    CodeObjective,
+    GeneratorObjective,
+    MaskedGeneratorObjective,
+    PixelObjective,
+    TokenizerObjective,
+)
 
 CPU = torch.device("cpu")  # where models are built; the training loop moves them
 
@@ -153,16 +162,19 @@ def build_caption_states(entry: BaseModel, device: torch.device) -> CaptionState
     return CaptionStates(load_encoder(entry.text, device)) if isinstance(entry, params.READS_TEXT) else None
 
 
-def build_generator(entry: params.MaskGITGenerator, codebook_size: int, tokens: int) -> MaskedGenerator:
-    """Return the generator that an entry trains, for sequences of `tokens` ids below `codebook_size`."""
-    config = MaskGITConfig(
-        codebook_size=codebook_size, tokens=tokens, classes=entry.classes, **entry.model.model_dump()
-    )
+def build_generator(entry: params.TrainedGenerator, codebook_size: int, tokens: int) -> GeneratorObjective:
+    """Return the generator that an entry trains, for sequences of `tokens` ids below `codebook_size`, with its loss."""
+    shape: dict[str, Any] = {"codebook_size": codebook_size, "tokens": tokens, "classes": entry.classes}
     match entry:
         case params.MaskGITViTGenerator():
-            return MaskGIT(config)
+            vit = MaskGIT(MaskGITConfig(**shape, **entry.model.model_dump()))
+            return MaskedGeneratorObjective(vit, *build_masked_loss(entry.loss))
         case params.MaskGITUViTGenerator():
-            return MaskGITUViT(config)
+            uvit = MaskGITUViT(MaskGITConfig(**shape, **entry.model.model_dump()))
+            return MaskedGeneratorObjective(uvit, *build_masked_loss(entry.loss))
+        case params.RARGenerator():
+            rar = RAR(RARConfig(**shape, **entry.model.model_dump()))
+            return AutoregressiveGeneratorObjective(rar, RandomnessAnnealing(**entry.annealing.model_dump()))
     raise TypeError(type(entry))
 
 
@@ -191,11 +203,14 @@ def build_adversarial_term(entry: params.Adversarial) -> AdversarialTerm:
     return AdversarialTerm(discriminator=Discriminator(config), weight=entry.weight, start=entry.start)
 
 
-def build_sampling(entry: params.MaskedSampling) -> MaskedSampling:
+def build_sampling(entry: params.Sampling) -> MaskedSampling | AutoregressiveSampling:
+    guidance = Guidance(**entry.guidance.model_dump())
+    if isinstance(entry, params.AutoregressiveSampling):
+        return AutoregressiveSampling(temperature=entry.temperature, guidance=guidance)
     return MaskedSampling(
         steps=entry.steps,
         temperature=entry.temperature,
-        guidance=Guidance(**entry.guidance.model_dump()),
+        guidance=guidance,
         schedule=MaskSchedule(entry.mask_schedule),
         softmax_annealing=entry.softmax_annealing,
     )

@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from onetok.errors import OnetokError
 from onetok.metrics import names
-from onetok.params import Column, GenerationBenchmark, Row, Samples, Study, Table
+from onetok.params import AutoregressiveSampling, Column, GenerationBenchmark, Row, Samples, Study, Table
 
 NOT_MEASURED = "not measured"
 DOES_NOT_APPLY = "–"
@@ -139,6 +139,8 @@ def _sampling(samples: Samples) -> str:
     guided = f"{guidance.kind} guidance {guidance.scale:g}"
     if guidance.kind == "power-cosine":
         guided += f", power {guidance.power:g}"
+    if isinstance(sampling, AutoregressiveSampling):
+        return f"one token a step, temperature {sampling.temperature:g}, {guided}, seed {samples.seed}"
     annealing = ", softmax annealing" if sampling.softmax_annealing else ""
     return (
         f"{sampling.steps} steps, temperature {sampling.temperature:g}, {guided}, "

@@ -152,7 +152,15 @@ class DiscriminatorObjective(nn.Module):
         return losses
 
 
-class MaskedGeneratorObjective(nn.Module):
+class GeneratorObjective(nn.Module):
+    """What a generator learns from a batch of token ids (b, N) and labels (b,)."""
+
+    model: nn.Module
+
+
+class MaskedGeneratorObjective(GeneratorObjective):
+    model: MaskedGenerator
+
     def __init__(self, model: MaskedGenerator, schedule: MaskSchedule, settings: MaskedLoss) -> None:
         super().__init__()
         self.model, self.schedule, self.settings = model, schedule, settings
@@ -162,8 +170,10 @@ class MaskedGeneratorObjective(nn.Module):
         return losses
 
 
-class AutoregressiveGeneratorObjective(nn.Module):
+class AutoregressiveGeneratorObjective(GeneratorObjective):
     """Predict the next token, in an order whose randomness falls with the step."""
+
+    model: RAR
 
     def __init__(self, model: RAR, annealing: RandomnessAnnealing) -> None:
         super().__init__()
