@@ -118,7 +118,7 @@ def test_published_figures_are_those_of_the_collection(repository):
     path = repository / SHARED
     if not path.exists():
         pytest.skip(f"{SHARED} is not here: the collection of published figures")
-    names = {"rfid": "rFID", "fid": "gFID", "inception_score": "IS"}
+    names = {"rfid": ("rFID",), "fid": ("gFID", "FID"), "inception_score": ("IS",)}
     tables = {
         t["id"]: {r["model"]: r["values"] for r in t["rows"]}
         for t in yaml.safe_load(path.read_text())["tables"]
@@ -129,7 +129,7 @@ def test_published_figures_are_those_of_the_collection(repository):
             if row.published:
                 values = tables[row.published.table][row.published.model]
                 for metric, figure in row.published.figures.items():
-                    assert values[names[metric]] == figure, (row.label, metric)
+                    assert figure in [values.get(name) for name in names[metric]], (row.label, metric)
                     checked += 1
     assert checked
 
