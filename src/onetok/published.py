@@ -268,8 +268,7 @@ def _maskgit(config: Mapping[str, Any]) -> MaskGITConfig:
 
 
 def _rar(config: Mapping[str, Any]) -> RARConfig:
-    checkpointing = config["model"]["generator"].get("use_checkpoint", False)
-    return RARConfig(**_generator(config), checkpointing=checkpointing)
+    return RARConfig(**_generator(config), checkpointing=False)  # a setting of training, not of the model
 
 
 SYSTEMS = {

@@ -91,19 +91,24 @@ def test_the_papers_generators_and_their_sampling_are_the_released_configuration
         name = by_file.pop((released["hub_repo"], released["hub_file"] or "model.safetensors"))
         assert published_system(entries[name]) == released["system"]
         tokenizer = study.tokenizers[entries[name].tokenizer]
-        assert (
-            f"{tokenizer.weights.hub.split('/')[1].removesuffix('_imagenet')}.bin"
-            == (released["config"]["experiment"]["tokenizer_checkpoint"])
-        )
+        if released["system"] == "rar":
+            checkpoint = released["config"]["model"]["vq_model"]["pretrained_tokenizer_weight"]
+            assert tokenizer.weights.file == checkpoint
+        else:
+            checkpoint = released["config"]["experiment"]["tokenizer_checkpoint"]
+            assert f"{tokenizer.weights.hub.split('/')[1].removesuffix('_imagenet')}.bin" == checkpoint
         with torch.device("meta"):
             ours = build_published_generator(entries[name], *token_shape(study, tokenizer))
         assert ours.config == config_from_published(released["system"], released["config"]), name
         (sampling,) = [entry.sampling for entry in study.samples.values() if entry.generator == name]
         settings = released["config"]["model"]["generator"]
-        assert sampling.steps == settings["num_steps"]
         assert sampling.temperature == settings["randomize_temperature"]
         assert sampling.guidance.scale == settings["guidance_scale"]
-        assert sampling.guidance.kind == settings["guidance_decay"]
+        if released["system"] == "rar":
+            assert sampling.guidance.power == settings["guidance_scale_pow"]
+        else:
+            assert sampling.steps == settings["num_steps"]
+            assert sampling.guidance.kind == settings["guidance_decay"]
     assert not by_file
 
 
