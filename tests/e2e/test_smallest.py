@@ -12,8 +12,11 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from onetok.plan import all_jobs
+from onetok.study import load_study
 from tests.conftest import REPOSITORY
 
 SMALLEST = REPOSITORY / "tests/e2e/smallest"
@@ -84,7 +87,8 @@ def test_every_target_is_made_and_a_second_run_does_nothing(made):
     for log in ("train_tokenizer/titok/vq-16", "sample_images/maskgit/tiny"):
         assert (made / "results/logs" / log / "log.txt").stat().st_size > 0
     assert list((made / "results/logs/train_tokenizer/titok/vq-16").rglob("events.out.tfevents.*"))
-    assert len(list((made / "results/benchmarks").rglob("*.tsv"))) == 22
+    jobs = list(all_jobs(load_study(made)))
+    assert len(list((made / "results/benchmarks").rglob("*.tsv"))) == len(jobs)
     record = json.loads((made / "results/logs/train_tokenizer/titok/vq-16/run.json").read_text())
     assert record["threads"] == 1 and record["device"] == "cpu"
 
@@ -101,6 +105,23 @@ def test_a_run_from_scratch_gives_the_same_bytes(made, tmp_path):
     shutil.copytree(made / "params", tmp_path / "params")
     snakemake(tmp_path, "--cores", "1")
     assert digests(tmp_path) == digests(made)
+
+
+def test_continuous_tokens_are_cached_on_demand(made, tmp_path):
+    """A cache that no table pulls: one more entry of params, one target."""
+    study = tmp_path / "study"
+    shutil.copytree(made, study, symlinks=True)
+    path = study / "params/tokenizers/tatitok.yaml"
+    entry = {"tokenizer": "tatitok/kl-16", "dataset": "labelled/digits", "split": "train", "batch": 500}
+    entry |= {
+        "images": {"shorter_edge": 32, "size": 32, "filter": "bicubic"},
+        "crops": "center",
+        "flip": False,
+    }
+    path.write_text(path.read_text().replace("  tatitok: {}", f"  tatitok: {{kl-16: {json.dumps(entry)}}}"))
+    assert jobs_run(snakemake(study, "results/tokens/tatitok/kl-16/receipt.json")) == ["cache_tokens"]
+    tokens = np.load(study / "results/tokens/tatitok/kl-16/tokens.npy")
+    assert (tokens.shape, tokens.dtype) == ((1437, 1, 2, 16, 8), np.float16)  # mean and log-variance
 
 
 def test_dvc_builds_nothing_writes_the_lock_and_then_both_tools_are_clean(made):
