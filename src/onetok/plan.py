@@ -21,6 +21,7 @@ writes. Snakemake's rules, the stages themselves and `onetok verify` all ask her
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -135,6 +136,11 @@ def plan(study: Study, kind: str, name: str) -> Job:
 
 def all_jobs(study: Study) -> Iterator[Job]:
     """Yield every job that the tables and figures of a study pull, inputs before what reads them."""
+    return jobs_behind(study, targets(study))
+
+
+def jobs_behind(study: Study, wanted: Iterable[Artefact]) -> Iterator[Job]:
+    """Yield the jobs that make `wanted` and all that they are made from, inputs before what reads them."""
     done: set[Artefact] = set()
 
     def visit(artefact: Artefact) -> Iterator[Job]:
@@ -146,8 +152,16 @@ def all_jobs(study: Study) -> Iterator[Job]:
             yield from visit(needed)
         yield job
 
-    for target in targets(study):
-        yield from visit(target)
+    for artefact in wanted:
+        yield from visit(artefact)
+
+
+def artefact_at(path: str) -> Artefact | None:
+    """Return the artefact whose receipt a path below a study is, None for another path."""
+    found = re.fullmatch(r"results/(.+)/([^/]+/[^/]+)/receipt\.json", path)
+    if found is None or found[1] not in _PLANNERS:
+        return None
+    return Artefact(kind=found[1], name=found[2])
 
 
 def waiting(study: Study) -> dict[Artefact, int]:

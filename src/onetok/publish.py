@@ -74,7 +74,7 @@ def _kept(jobs: list[Job], results: Path) -> Iterator[Path]:
 
 
 def _verify_all(jobs: list[Job], study: Path) -> None:
-    problems = [line for job in jobs for line in verify(job, study)]
+    problems = [line for job in jobs for line in verify(job, study, digests=True)]
     if problems:
         raise OnetokError(
             "\n".join(["results are not what their receipts say:", *(f"  {line}" for line in problems)])

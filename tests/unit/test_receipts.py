@@ -38,7 +38,7 @@ def test_a_receipt_is_a_function_of_params_inputs_and_outputs(written):
     receipt = json.loads(first)
     assert receipt["params"] == encoder.params and receipt["version"] == encoder.version
     assert list(receipt["inputs"]) == [dataset.artefact.receipt]
-    assert verify(dataset, study) == verify(encoder, study) == []
+    assert verify(dataset, study, digests=True) == verify(encoder, study, digests=True) == []
 
 
 def test_verify_names_every_way_in_which_an_artefact_can_be_wrong(written):
@@ -46,25 +46,27 @@ def test_verify_names_every_way_in_which_an_artefact_can_be_wrong(written):
     path = study / "params/encoders/classifiers.yaml"
     path.write_text(path.read_text().replace("features: 64", "features: 32"))
     changed = plan(load_study(study), "encoders", "classifiers/digits")
-    (line,) = verify(changed, study)
+    (line,) = verify(changed, study, digests=True)
     assert line.endswith("receipt.json: params.model.features: made with 64, params say 32")
 
     weights = study / encoder.artefact.folder / "weights.safetensors"
     weights.write_text("weights.safetensorS")
-    (line,) = verify(encoder, study)
+    (line,) = verify(encoder, study, digests=True)
     assert "weights.safetensors: sha256" in line
     weights.write_text("short")
-    assert "5 bytes, expected 19 (receipt)" in verify(encoder, study)[0]
+    assert "5 bytes, expected 19 (receipt)" in verify(encoder, study, digests=True)[0]
     weights.unlink()
-    assert "missing, but its receipt lists it" in verify(encoder, study)[0]
+    assert "missing, but its receipt lists it" in verify(encoder, study, digests=True)[0]
 
     (study / dataset.artefact.folder / "shards/file").write_text("other")
     write_receipt(dataset, study)
-    assert any("was made from another results/datasets" in line for line in verify(encoder, study))
+    assert any(
+        "was made from another results/datasets" in line for line in verify(encoder, study, digests=True)
+    )
     (study / dataset.artefact.receipt).unlink()
     assert any(
         "its input results/datasets/labelled/digits/receipt.json is missing" in x
-        for x in verify(encoder, study)
+        for x in verify(encoder, study, digests=True)
     )
 
 
@@ -83,15 +85,15 @@ def test_a_receipt_that_lists_too_little_is_found(written):
     receipt = json.loads(path.read_text())
     del receipt["outputs"]["config.json"]
     path.write_text(json.dumps(receipt))
-    assert any("lists no config.json" in line for line in verify(encoder, study))
+    assert any("lists no config.json" in line for line in verify(encoder, study, digests=True))
     receipt["params"]["nothing"] = None
     del receipt["params"]["kind"]
     path.write_text(json.dumps(receipt))
-    lines = verify(encoder, study)
+    lines = verify(encoder, study, digests=True)
     assert any(line.endswith("params.nothing: only in the receipt") for line in lines)
     assert any(line.endswith("params.kind: only in params") for line in lines)
     path.write_text("{}")
-    assert "no 'inputs', expected a receipt" in verify(encoder, study)[0]
+    assert "no 'inputs', expected a receipt" in verify(encoder, study, digests=True)[0]
 
 
 def test_a_stage_does_not_start_on_what_is_missing(written):

@@ -153,3 +153,22 @@ def test_a_speed_depends_on_architectures_and_not_on_training(smallest):
 def test_every_stage_has_a_plan(repository):
     study = load_study(repository / "studies/miniature")
     assert plan(study, "references", "class_conditional/digits").stage == "measure_reference"
+
+
+def test_what_is_made_needs_no_snakemake(smallest):
+    """The quick answer of `onetok make` for one receipt after another, which is what `dvc repro` asks."""
+    from onetok.cli import is_made
+    from onetok.plan import artefact_at
+    from onetok.receipts import write_receipt
+
+    receipt = "results/datasets/labelled/digits/receipt.json"
+    job = plan(load_study(smallest), "datasets", "labelled/digits")
+    assert artefact_at(receipt) == job.artefact and artefact_at("all") is None
+    assert not is_made(smallest, [receipt])
+    shards = smallest / job.artefact.folder / "shards"
+    shards.mkdir(parents=True)
+    (shards / "one").write_text("1")
+    write_receipt(job, smallest)
+    assert is_made(smallest, [receipt]) and not is_made(smallest, [receipt, "all"])
+    (shards / "one").write_text("12")
+    assert not is_made(smallest, [receipt])
