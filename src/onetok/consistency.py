@@ -26,6 +26,8 @@ from onetok.params import (
     LPIPSEncoder,
     MaskGITUViTGenerator,
     OpenCLIPEncoder,
+    Pair,
+    PairSpeed,
     PixelTokenizer,
     PublishedMaskGITUViT,
     PublishedRAR,
@@ -35,6 +37,7 @@ from onetok.params import (
     Quantizer,
     RARGenerator,
     Samples,
+    Speed,
     Stage1Tokenizer,
     Stage2Tokenizer,
     Study,
@@ -47,6 +50,7 @@ from onetok.params import (
     TrainedGenerator,
     TrainedTokenizer,
     Training,
+    UnreleasedSystem,
     VQGANTokenizer,
 )
 
@@ -320,11 +324,39 @@ def _table(study: Study, table: Table) -> Iterator[str]:
                 yield f"{text}; {nearest(column.metric, known)}"
 
 
-def _speed(study: Study, speed: TokenizerSpeed) -> Iterator[str]:
-    for name in speed.tokenizers:
-        kind = study.tokenizers[name].kind
-        if kind in ("tatitok", "titok-stage-1", "titok-stage-2"):
-            yield f"tokenizers: {name} of kind {kind} cannot be built without what it is trained from"
+def _speed(study: Study, speed: Speed) -> Iterator[str]:
+    if isinstance(speed, TokenizerSpeed):
+        for name in speed.tokenizers:
+            yield from _untrained(study, "tokenizers", name)
+    if isinstance(speed, PairSpeed):
+        for index, pair in enumerate(speed.pairs):
+            for text in _pair(study, pair):
+                yield f"pairs.{index}.{text}"
+
+
+def _untrained(study: Study, where: str, name: str) -> Iterator[str]:
+    kind = study.tokenizers[name].kind
+    if kind in ("tatitok", "titok-stage-1", "titok-stage-2"):
+        yield f"{where}: {name} of kind {kind} cannot be built without what it is trained from"
+
+
+def _pair(study: Study, pair: Pair) -> Iterator[str]:
+    system, diffusion = pair.system, pair.diffusion
+    if isinstance(system, UnreleasedSystem):
+        if system.size % system.tokenizer.patch:
+            yield f"system.tokenizer.patch {system.tokenizer.patch} does not divide size {system.size}"
+        if system.tokenizer.quantizer.kind != "vq":
+            yield "system.tokenizer.quantizer: continuous tokens, expected those of a codebook"
+        model = system.generator.model
+        if model.width % model.heads:
+            yield f"system.generator.model.width {model.width} is not a multiple of heads {model.heads}"
+    else:
+        generator = study.generators[study.samples[system.samples].generator]
+        yield from _untrained(study, "system.samples", tokenizer_of(study, generator))
+    if diffusion.latent % diffusion.patch:
+        yield f"diffusion.patch {diffusion.patch} does not divide latent {diffusion.latent}"
+    if diffusion.width % diffusion.heads:
+        yield f"diffusion.width {diffusion.width} is not a multiple of heads {diffusion.heads}"
 
 
 def _training(training: Training) -> Iterator[str]:

@@ -625,7 +625,100 @@ class TokenizerSpeed(Strict):
     cuda: Execution
 
 
-Speed = TokenizerSpeed
+class SamplingRun(Strict):
+    """One call of a generator, with the settings of an entry of samples."""
+
+    samples: SamplesName
+    batch: Positive = Field(description="images of a call")
+
+
+class GeneratorExecution(Strict):
+    """Which generators are run on one type of device, and how."""
+
+    precision: Literal["float32", "bfloat16"]
+    runs: tuple[SamplingRun, ...] = Field(strict=False, min_length=1)
+
+
+class GeneratorSpeed(Strict):
+    """Token sampling with random weights, beside the time of reading its weights and of its products."""
+
+    kind: Literal["generators"]
+    title: str
+    seed: Count
+    rounds: Positive = Field(description="in each, a call is timed between two measurements of the machine")
+    cpu: GeneratorExecution
+    cuda: GeneratorExecution
+
+
+class StudySystem(Strict):
+    """A generator of the study with its tokenizer, by the samples that it draws."""
+
+    kind: Literal["samples"]
+    samples: SamplesName
+
+
+class UnreleasedGenerator(Strict):
+    """A MaskGIT-ViT."""
+
+    classes: Positive
+    model: GeneratorModel
+
+
+class UnreleasedSystem(Strict):
+    """TiTok and MaskGIT-ViT of which no weights were released; what is known of them is written here."""
+
+    kind: Literal["unreleased"]
+    size: Positive = Field(description="of an image's side")
+    stages: Literal[1, 2] = Field(description="1: the decoder makes pixels; 2: it makes a VQGAN's codes")
+    tokenizer: PublishedModel
+    generator: UnreleasedGenerator
+    sampling: MaskedSampling
+
+
+class DiTModel(Strict):
+    width: Positive
+    layers: Positive
+    heads: Positive
+    patch: Positive
+    latent: Positive = Field(description="side of the VAE's latent image")
+    channels: Positive = Field(description="of the latent image")
+    classes: Positive
+
+
+class PublishedPair(Strict):
+    source: str = Field(description="where people find it")
+    images_per_second: float
+    beside: float = Field(description="images/s of the diffusion model")
+    ratio: float = Field(description="as it is published")
+
+
+class Pair(Strict):
+    label: str
+    system: StudySystem | UnreleasedSystem = Field(discriminator="kind")
+    diffusion: DiTModel
+    steps: Positive = Field(description="of diffusion; all of them take the time of the measured ones")
+    published: PublishedPair | None
+
+
+class PairExecution(Strict):
+    batch: Positive = Field(description="images of a call, of both")
+    precision: Literal["float32", "bfloat16"]
+
+
+class PairSpeed(Strict):
+    """Images/s of token sampling and decoding beside those of a guided DiT, both with random weights."""
+
+    kind: Literal["pairs"]
+    title: str
+    note: str
+    pairs: tuple[Pair, ...] = Field(strict=False, min_length=1)
+    seed: Count
+    rounds: Positive = Field(description="in each, a call and one step of diffusion are timed")
+    cpu: PairExecution
+    cuda: PairExecution
+
+
+Speed = Annotated[TokenizerSpeed | GeneratorSpeed | PairSpeed, Field(discriminator="kind")]
 
 # ---------------------------------------------------------------------------------------------- tables
 

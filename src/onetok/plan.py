@@ -36,12 +36,16 @@ from onetok.params import (
     CLIPEncoder,
     CurvesFigure,
     GenerationBenchmark,
+    GeneratorSpeed,
     PixelTokenizer,
     ReconstructionFigure,
     SamplesFigure,
+    Speed,
     Stage1Tokenizer,
     Stage2Tokenizer,
     Study,
+    StudySystem,
+    TokenizerSpeed,
     TrainedGenerator,
     TrainedTokenizer,
 )
@@ -400,11 +404,39 @@ def _speed(study: Study, name: str) -> Job:
     entry = study.speeds[name]
     return Job(
         artefact=Artefact(kind="benchmarks/speed", name=name),
-        params={**_dump(entry), "architectures": _architectures(study, entry.tokenizers)},
+        params={**_dump(entry), "architectures": _measured(study, entry)},
         inputs=(),  # its weights are random
         payloads=(),
         outputs=("speed.json", "table.md", "table.csv"),
     )
+
+
+def _measured(study: Study, entry: Speed) -> dict[str, Any]:
+    """Return what shapes the models whose speed is measured, by name, and how generators are sampled."""
+    if isinstance(entry, TokenizerSpeed):
+        return _architectures(study, entry.tokenizers)
+    if isinstance(entry, GeneratorSpeed):
+        runs = (*entry.cpu.runs, *entry.cuda.runs)
+        return {run.samples: _sampler(study, run.samples) for run in runs}
+    found: dict[str, Any] = {}
+    for pair in entry.pairs:
+        if isinstance(pair.system, StudySystem):  # the others are in the entry
+            name = pair.system.samples
+            tokenizer = tokenizer_of(study, study.generators[study.samples[name].generator])
+            found[name] = {**_sampler(study, name), "tokenizer": _architectures(study, [tokenizer])}
+    return found
+
+
+def _sampler(study: Study, samples: str) -> dict[str, Any]:
+    """Return what shapes a generator, the tokens that it draws, and how it draws them."""
+    entry = study.samples[samples]
+    generator = study.generators[entry.generator]
+    tokenizer = study.tokenizers[tokenizer_of(study, generator)]
+    return {
+        "generator": generator.model_dump(mode="json", include={"kind", "model", "classes"}),
+        "tokens": token_shape(study, tokenizer)._asdict(),
+        "sampling": _dump(entry.sampling),
+    }
 
 
 def _architectures(study: Study, names: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -83,8 +83,22 @@ def build_published(entry: Entry) -> nn.Module:
     size = entry.images.size
     if isinstance(entry, params.PublishedVQGAN):
         return VQGAN(vqgan_config(entry.model, size))
-    model = entry.model
-    shared: dict[str, Any] = {
+    if isinstance(entry, params.PublishedTATiTok):
+        return TATiTok(TATiTokConfig(**_titok_fields(entry.model, size), **CLIP_TEXT))
+    return titok_as_published(entry.model, size, entry.stages)
+
+
+def titok_as_published(model: params.PublishedModel, size: int, stages: int) -> TiTok:
+    """Return a TiTok of the released form, trained in one stage or two."""
+    fields = _titok_fields(model, size)
+    if stages == 2:
+        proxy = replace(MASKGIT_VQGAN, image_size=size)
+        return TiTokTwoStage(TwoStageConfig(**fields, stage=2, memory="reinterpreted", proxy=proxy))
+    return TiTok(TiTokConfig(**fields))
+
+
+def _titok_fields(model: params.PublishedModel, size: int) -> dict[str, Any]:
+    return {
         "image_size": size,
         "encoder": SIZES[model.encoder],
         "decoder": SIZES[model.decoder],
@@ -94,12 +108,6 @@ def build_published(entry: Entry) -> nn.Module:
         "quantizer": quantizer_config(model.quantizer),
         "init": PUBLISHED_INIT,
     }
-    if isinstance(entry, params.PublishedTATiTok):
-        return TATiTok(TATiTokConfig(**shared, **CLIP_TEXT))
-    if entry.stages == 2:
-        proxy = replace(MASKGIT_VQGAN, image_size=size)
-        return TiTokTwoStage(TwoStageConfig(**shared, stage=2, memory="reinterpreted", proxy=proxy))
-    return TiTok(TiTokConfig(**shared))
 
 
 def load_published(entry: Entry) -> nn.Module:
@@ -111,7 +119,9 @@ def load_published(entry: Entry) -> nn.Module:
     return _filled(build_published(entry), entry, path)
 
 
-def build_published_generator(entry: GeneratorEntry, codebook_size: int, tokens: int) -> nn.Module:
+def build_published_generator(
+    entry: GeneratorEntry | params.UnreleasedGenerator, codebook_size: int, tokens: int
+) -> nn.Module:
     """Return the model of a published generator of `tokens` ids below `codebook_size`, without its weights."""
     fields: dict[str, Any] = {
         "codebook_size": codebook_size,
@@ -123,7 +133,7 @@ def build_published_generator(entry: GeneratorEntry, codebook_size: int, tokens:
     if isinstance(entry, params.PublishedRAR):
         return RAR(RARConfig(**fields, checkpointing=False))
     config = MaskGITConfig(**fields)
-    return MaskGIT(config) if isinstance(entry, params.PublishedMaskGITViT) else MaskGITUViT(config)
+    return MaskGITUViT(config) if isinstance(entry, params.PublishedMaskGITUViT) else MaskGIT(config)
 
 
 def load_published_generator(entry: GeneratorEntry, codebook_size: int, tokens: int) -> nn.Module:

@@ -214,6 +214,24 @@ MISTAKES = [
         "precision: float16",
         [r"speeds.speed.tokenizers.cpu.precision: found 'float16', expected 'float32' or 'bfloat16'"],
     ),
+    (
+        "benchmarks/speed.yaml",
+        "samples: rar/titok,",
+        "samples: rar/titko,",
+        [r"speeds.speed.generators.cpu.runs.samples: no samples named 'rar/titko'; nearest known: rar/titok"],
+    ),
+    (
+        "benchmarks/speed.yaml",
+        "patch: 8\n",
+        "patch: 7\n",
+        [r"beside-dit: pairs.1.system.tokenizer.patch 7 does not divide size 32"],
+    ),
+    (
+        "benchmarks/speed.yaml",
+        "latent: 8",
+        "latent: 9",
+        [r"beside-dit: pairs.0.diffusion.patch 2 does not divide latent 9"],
+    ),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Speed: what this machine makes of a system. No table pulls it; `snakemake speed` does.
+"""Speed: what this machine makes of a system, a generator, or a pair. No table pulls it; `snakemake speed` does.
 
 REQUIRED INPUTS:
     nothing: weights are random

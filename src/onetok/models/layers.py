@@ -74,7 +74,7 @@ class PreNormBlock(nn.Module):
 def sincos_1d(positions: Tensor, width: int, period: float) -> Tensor:
     """Return [cos | sin] sinusoids of `positions`: (N,) → (N, width), float32."""
     half = width // 2
-    frequencies = period ** (-torch.arange(half, dtype=torch.float64) / half)
+    frequencies = period ** (-torch.arange(half, dtype=torch.float64, device=positions.device) / half)
     angles = positions.to(torch.float64)[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=1).to(torch.float32)
 

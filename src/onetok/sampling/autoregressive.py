@@ -221,4 +221,4 @@ def _pack(weight: Tensor) -> Tensor:
 
 def _packs(weight: Tensor) -> bool:
     on_cpu = weight.device.type == "cpu" and weight.dtype == torch.float32
-    return on_cpu and torch.backends.mkldnn.is_available()
+    return on_cpu and torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled)

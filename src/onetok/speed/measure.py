@@ -11,7 +11,7 @@ import re
 import statistics
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -40,15 +40,36 @@ class Measurement:
     floor: float  # seconds of its products alone, median over rounds
     ratios: tuple[float, ...]  # of call and floor, round by round: a round's two lie side by side in time
     flops: int
-    products: dict[Product, tuple[int, float]]  # count, and the median seconds of that many
 
     @property
     def ratio(self) -> float:
         return statistics.median(self.ratios)
 
+    def details(self) -> dict[str, Any]:
+        """Return what the floor was made of, as JSON."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallMeasurement(Measurement):
+    products: dict[Product, tuple[int, float]]  # count, and the median seconds of that many
+
+    def details(self) -> dict[str, Any]:
+        return {
+            "products": [
+                {**_described(product), "count": count, "seconds": seconds}
+                for product, (count, seconds) in self.products.items()
+            ]
+        }
+
+
+def _described(product: Product) -> dict[str, Any]:
+    values = {**asdict(product), "dtype": str(product.dtype).removeprefix("torch.")}
+    return {"kind": type(product).__name__, **values, "flops": product.flops}
+
 
 @torch.inference_mode()
-def measure(case: Case, rounds: int, device: torch.device) -> Measurement:
+def measure(case: Case, rounds: int, device: torch.device) -> CallMeasurement:
     """Time a case; each round times the call, then every product of it."""
     clock = Clock(device)
     with torch.inference_mode(False):
@@ -62,7 +83,7 @@ def measure(case: Case, rounds: int, device: torch.device) -> Measurement:
         calls.append(clock.seconds(case.call))
         parts.append(floor.seconds())
     floors = [sum(part.values()) for part in parts]
-    return Measurement(
+    return CallMeasurement(
         images=case.images,
         seconds=statistics.median(calls),
         floor=statistics.median(floors),

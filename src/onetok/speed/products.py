@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -69,6 +69,28 @@ def record_products(call: Callable[[], object]) -> Products:
     return recorder.found
 
 
+@torch.no_grad()
+def record_parts(call: Callable[[], object], start: nn.Module) -> list[Products]:
+    """Run `call` once and return its products before the first call of the module `start`, then from each to the next.
+
+    Raises NotImplementedError as record_products.
+    """
+    recorder = _Recorder()
+    parts = [recorder.found]
+
+    def begin(*_: object) -> None:
+        recorder.found = Counter()
+        parts.append(recorder.found)
+
+    hook = start.register_forward_pre_hook(begin)
+    try:
+        with recorder:
+            call()
+    finally:
+        hook.remove()
+    return parts
+
+
 def total_flops(products: Products) -> int:
     return sum(product.flops * count for product, count in products.items())
 
@@ -81,6 +103,11 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if func is not torch.ops.prim.device.default:
+            with self:  # in inference mode a composite operator, as linear is, arrives whole
+                parts = func.decompose(*args, **(kwargs or {}))
+            if parts is not NotImplemented:
+                return parts
         out = func(*args, **(kwargs or {}))
         packet = func.overloadpacket
         if packet in MATRIX:
@@ -90,9 +117,7 @@ class _Recorder(TorchDispatchMode):
             self.found.update(_attention(*args[:3]))
         elif packet is aten.convolution:
             self.found[_convolution(args, out)] += 1
-        elif (
-            packet in flop_registry or "attention" in packet.__name__
-        ):  # torch's list lacks attention on a CPU
+        elif packet in flop_registry or any(name in packet.__name__ for name in UNLISTED):
             raise NotImplementedError(f"{packet}: a product that onetok.speed.products does not know")
         return out
 
@@ -105,6 +130,8 @@ ATTENTION = {
     aten._scaled_dot_product_efficient_attention,
     aten._scaled_dot_product_cudnn_attention,
 }
+
+UNLISTED = ("attention", "linear_pointwise")  # torch's list lacks attention on a CPU, and packed weights
 
 
 def _matrix_product(a: Tensor, b: Tensor) -> MatrixProduct:

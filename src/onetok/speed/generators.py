@@ -1,0 +1,116 @@
+"""What is timed of a generator: drawing the tokens of a batch, with random weights. Decoding is the tokenizer's."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onetok import params
+from onetok.consistency import TokenShape, token_shape, tokenizer_of
+from onetok.published import GeneratorEntry, build_published_generator
+from onetok.registry import build_generator, build_sampling
+from onetok.sampling.seeds import ImageRandom
+from onetok.speed.clock import Clock
+from onetok.speed.machine import Machine, Rates
+from onetok.speed.measure import Case, Measurement
+from onetok.speed.steps import Work, work_of
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """A generator and how it is sampled, as params have it."""
+
+    generator: params.TrainedGenerator | GeneratorEntry | params.UnreleasedGenerator
+    shape: TokenShape
+    sampling: params.Sampling
+
+
+def system_of(study: params.Study, samples: str) -> System:
+    """Return the system that draws an entry of samples."""
+    entry = study.samples[samples]
+    generator = study.generators[entry.generator]
+    shape = token_shape(study, study.tokenizers[tokenizer_of(study, generator)])
+    return System(generator=generator, shape=shape, sampling=entry.sampling)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingCase(Case):
+    model: nn.Module
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingMeasurement(Measurement):
+    work: Work
+    rates: Rates  # medians over rounds
+
+    def details(self) -> dict[str, Any]:
+        return {
+            **asdict(self.rates),
+            "weight_bytes": self.work.weight_bytes,
+            "steps_bound_by_reading": self.work.steps_bound_by_reading(self.rates),
+            "step_flops": self.work.step_flops,
+        }
+
+
+def sampling_case(
+    system: System, batch: int, precision: str, seed: int, device: torch.device
+) -> SamplingCase:
+    """Return the case of drawing a batch of images of different classes."""
+    torch.manual_seed(seed)
+    model = build_untrained(system).eval().requires_grad_(False).to(device, DTYPES[precision])
+    sampling = build_sampling(system.sampling)
+    labels = torch.arange(batch, device=device) % system.generator.classes
+
+    def call() -> Tensor:
+        ids: Tensor = model.sample(labels, sampling, ImageRandom(seed, range(batch), device))
+        return ids
+
+    return SamplingCase(call=call, plain=call, images=batch, model=model)
+
+
+def build_untrained(system: System) -> Any:
+    """Return the model of a generator of params, trained here or published, with weights as they start."""
+    if isinstance(system.generator, params.TrainedGenerator):
+        return build_generator(system.generator, *system.shape).model
+    return build_published_generator(system.generator, *system.shape)
+
+
+@torch.inference_mode()
+def measure_sampling(case: SamplingCase, rounds: int, device: torch.device) -> SamplingMeasurement:
+    """Time a case whole; each round measures the machine, times the call, and measures the machine again."""
+    work = work_of(case.model, case.plain)
+    clock = Clock(device)
+    machine = Machine(clock, next(case.model.parameters()).dtype)
+    case.call()  # packs weights, fills caches
+    calls: list[float] = []
+    rates: list[Rates] = []
+    for _ in range(rounds):
+        before = machine.probe()
+        calls.append(clock.seconds(case.call))
+        rates.append(mean(before, machine.probe()))
+    floors = [work.seconds(rate) for rate in rates]
+    return SamplingMeasurement(
+        images=case.images,
+        seconds=statistics.median(calls),
+        floor=statistics.median(floors),
+        ratios=tuple(a / b for a, b in zip(calls, floors, strict=True)),
+        flops=work.flops,
+        work=work,
+        rates=Rates(
+            bandwidth=statistics.median(rate.bandwidth for rate in rates),
+            flops_per_second=statistics.median(rate.flops_per_second for rate in rates),
+        ),
+    )
+
+
+def mean(a: Rates, b: Rates) -> Rates:
+    return Rates(
+        bandwidth=(a.bandwidth + b.bandwidth) / 2,
+        flops_per_second=(a.flops_per_second + b.flops_per_second) / 2,
+    )

@@ -1,0 +1,225 @@
+"""The work of sampling is counted step by step, and timed beside what the machine can do in the same run."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from onetok.consistency import TokenShape
+from onetok.models.dit import DiT, DiTConfig
+from onetok.plan import plan
+from onetok.sampling import autoregressive
+from onetok.speed import machine
+from onetok.speed.clock import Clock
+from onetok.speed.generators import measure_sampling, sampling_case, system_of
+from onetok.speed.machine import Machine, Rates
+from onetok.speed.pairs import build_system, images_call
+from onetok.speed.products import record_parts, record_products, total_flops
+from onetok.speed.steps import Work, step_bytes, work_of
+from onetok.stages.measure_speed import measure_speed
+from onetok.stages.runtime import Context
+from onetok.study import load_study
+
+CPU = torch.device("cpu")
+WIDTH, HIDDEN, CODES, TOKENS, CLASSES = 128, 512, 128, 16, 10  # of the miniature's generators
+LAYERS, HEADS = 4, 4
+BLOCK = 4 * WIDTH**2 + 2 * WIDTH * HIDDEN  # weights of a block, adaptive norms not among them
+
+
+@pytest.fixture
+def study(repository):
+    return load_study(repository / "studies/miniature")
+
+
+@pytest.fixture
+def small_machine(monkeypatch):
+    monkeypatch.setattr(machine, "READ_BYTES", 2**22)
+    monkeypatch.setattr(machine, "MATRIX_SIDE", {"cpu": 64})
+
+
+def test_a_linear_layer_counts_in_inference_mode_too():
+    layer, x = nn.Linear(5, 7), torch.randn(3, 4, 5)
+    with torch.inference_mode():
+        assert total_flops(record_products(lambda: layer(x))) == 2 * 12 * 5 * 7
+
+
+def test_packed_weights_are_not_passed_over():
+    layer = nn.Linear(5, 7)
+    multiply = autoregressive.multiplier(layer.weight, layer.bias)
+    with pytest.raises(NotImplementedError, match="linear_pointwise"):
+        record_products(lambda: multiply(torch.randn(4, 5)))
+
+
+def test_parts_begin_with_a_module():
+    embedding, layer = nn.Embedding(3, 5), nn.Linear(5, 7)
+
+    def call():
+        layer(embedding(torch.tensor([0, 1])))
+        layer(layer.weight)
+        layer(embedding(torch.tensor([2])))
+
+    parts = record_parts(call, embedding)
+    assert [total_flops(part) for part in parts] == [0, 2 * (2 + 7) * 35, 2 * 35]
+    assert not embedding._forward_pre_hooks
+
+
+def test_the_work_of_maskgit_against_a_formula(study):
+    """Guidance is 0 in the first step of the linear ramp: it has one branch, the others two."""
+    batch, length = 3, 1 + TOKENS
+    case = sampling_case(system_of(study, "maskgit/tiny-guided"), batch, "float32", 0, CPU)
+    work = work_of(case.model, case.plain)
+    row = LAYERS * (2 * length * BLOCK + 4 * length**2 * WIDTH) + 2 * TOKENS * WIDTH * CODES
+    assert work.step_flops == (batch * row, *[2 * batch * row] * 7)
+    biases = LAYERS * (4 * WIDTH + HIDDEN + WIDTH) + CODES
+    assert work.weight_bytes == 4 * (LAYERS * BLOCK + WIDTH * CODES + biases)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_work_of_rar_against_a_formula(study, batch):
+    """The first step reads two places and has all adaptive norms; two rows are not padded to four."""
+    case = sampling_case(system_of(study, "rar/titok-guided"), batch, "float32", 0, CPU)
+    work = work_of(case.model, case.plain)
+    rows, classes, places = 2 * batch, batch + 1, TOKENS + 1
+
+    def step(*lengths):  # attention is over a memory that grows by whole strides
+        attention = sum(4 * rows * WIDTH * LAYERS * length for length in lengths)
+        return len(lengths) * 2 * rows * LAYERS * BLOCK + attention + 2 * rows * WIDTH * CODES
+
+    conditions = TOKENS + 2  # the last of them is of no place
+    adaptive = 2 * classes * conditions * (LAYERS * 6 + 2) * WIDTH**2
+    assert work.step_flops == (adaptive + step(places, places), *[step(places)] * (TOKENS - 1))
+    biases = LAYERS * (4 * WIDTH + HIDDEN + WIDTH) + CODES
+    assert work.weight_bytes == 4 * (LAYERS * BLOCK + WIDTH * CODES + biases)
+
+
+def test_recording_leaves_sampling_as_it_is(study):
+    case = sampling_case(system_of(study, "rar/titok-guided"), 2, "float32", 0, CPU)
+    before = case.call()
+    work_of(case.model, case.plain)
+    assert torch.backends.mkldnn.enabled and torch.equal(case.call(), before)
+
+
+def test_a_step_takes_the_longer_of_reading_and_multiplying():
+    work = Work(weight_bytes=100, step_flops=(10, 200, 30))
+    rates = Rates(bandwidth=100.0, flops_per_second=20.0)  # reading takes 1 s
+    assert work.seconds(rates) == pytest.approx(1 + 10 + 1.5)
+    assert work.steps_bound_by_reading(rates) == 1 and work.flops == 240
+
+
+def test_half_the_bytes_in_half_the_precision(study):
+    system = system_of(study, "maskgit/tiny")
+    single, half = (sampling_case(system, 1, name, 0, CPU).model for name in ("float32", "bfloat16"))
+    assert step_bytes(single) == 2 * step_bytes(half)
+
+
+def test_the_machine_is_measured_by_what_was_done(monkeypatch, small_machine):
+    machine_ = Machine(Clock(CPU), torch.float32)
+    monkeypatch.setattr(Clock, "seconds", lambda self, call, repetitions=1: 2.0)
+    rates = machine_.probe()
+    assert rates.bandwidth == machine.READS * 2**22 / 2
+    assert rates.flops_per_second == machine.PRODUCTS * 2 * 64**3 / 2
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("samples", ["maskgit/tiny-guided", "rar/titok-guided"])
+def test_a_measurement(study, small_machine, samples, precision):
+    case = sampling_case(system_of(study, samples), 2, precision, 0, CPU)
+    found = measure_sampling(case, rounds=2, device=CPU)
+    assert len(found.ratios) == 2 and found.seconds > 0 and found.floor > 0
+    assert case.call().shape == (2, TOKENS)
+    details = found.details()
+    assert sum(details["step_flops"]) == found.flops and details["weight_bytes"] > 0
+
+
+# ---------------------------------------------------------------------------------------------- pairs
+
+
+@pytest.mark.parametrize(("latent", "published"), [(32, 118.64e9), (64, 524.60e9)])
+def test_dit_xl_2_has_its_published_size(latent, published):
+    """675 M parameters, and 118.64 and 524.60 G multiplications at 256 and 512 px (DiT's table 9 and its code)."""
+    config = DiTConfig(latent=latent, channels=4, patch=2, width=1152, layers=28, heads=16, classes=1000)
+    with torch.device("meta"):
+        model = DiT(config)
+        given = torch.zeros(1, 4, latent, latent), torch.zeros(1), torch.zeros(1, dtype=torch.int64)
+        flops = total_flops(record_products(lambda: model(*given)))
+    assert round(sum(p.numel() for p in model.parameters()) / 1e6) == 675
+    assert flops / 2 == pytest.approx(published, rel=0.01)
+
+
+def test_dit_predicts_noise_and_variance_of_every_pixel():
+    torch.manual_seed(0)
+    model = DiT(DiTConfig(latent=8, channels=4, patch=2, width=32, layers=2, heads=2, classes=3)).eval()
+    latents, labels = torch.randn(2, 4, 8, 8), torch.tensor([0, 2])
+    assert model(latents, torch.tensor([5, 5]), labels).shape == (2, 8, 8, 8)
+    noise = model.guided_noise(latents, 5, labels, 1.0)
+    alone = model(latents, torch.tensor([5, 5]), labels)[:, :4]
+    assert torch.allclose(noise, alone, atol=1e-5), "a scale of 1 is no guidance"
+    assert not torch.allclose(noise, model.guided_noise(latents, 5, labels, 4.0), atol=1e-5)
+
+
+def test_a_pair_draws_and_decodes(smallest):
+    study = load_study(smallest)
+    entry = study.speeds["speed/beside-dit"]
+    for pair in entry.pairs:
+        images = images_call(study, pair.system, entry.cpu, 0, CPU)()
+        assert images.shape == (2, 3, 32, 32)
+    system, tokenizer = build_system(study, entry.pairs[1].system)
+    assert system.shape == TokenShape(16, 4) and tokenizer.config.tokens == 4
+
+
+# ---------------------------------------------------------------------------------------------- the stage
+
+
+def run_stage(smallest, monkeypatch, name):
+    monkeypatch.chdir(smallest)
+    study = load_study()
+    job = plan(study, "benchmarks/speed", name)
+    context = Context(study, job, CPU, workers=0, tracker="none")
+    context.folder.mkdir(parents=True)
+    measure_speed(context)
+    assert {path.name for path in context.folder.iterdir()} == set(job.outputs)
+    measured = json.loads((context.folder / "speed.json").read_text())["measurements"]
+    text = (context.folder / "table.md").read_text()
+    return pd.read_csv(context.folder / "table.csv"), text, measured
+
+
+def test_the_stage_measures_generators(smallest, monkeypatch, small_machine):
+    table, text, measured = run_stage(smallest, monkeypatch, "speed/generators")
+    assert list(table["system"]) == ["maskgit/tiny", "rar/titok"]
+    assert list(table["call"]) == ["2 steps, batch 2", "16 steps, batch 1"]
+    assert (table[["images_per_second", "floor", "ratio", "peak_memory"]] > 0).all(axis=None)
+    assert "GB/s read" in text and "float32, not compiled, 2 rounds" in text
+    for one in measured:
+        assert one["flops"] == sum(one["step_flops"])
+
+
+def test_the_stage_measures_pairs(smallest, monkeypatch):
+    table, text, measured = run_stage(smallest, monkeypatch, "speed/beside-dit")
+    assert list(table["pair"]) == ["of the study", "unreleased"]
+    assert (table[["images_per_second", "beside", "ratio"]] > 0).all(axis=None)
+    assert table["published_ratio"].isna().tolist() == [True, False]
+    assert "Both are made up." in text and "nan" not in text
+    for one in measured:
+        assert len(one["step_seconds"]) == 2 and one["steps"] == 250
+
+
+def test_a_plan_depends_on_architectures_and_sampling_and_not_on_training(smallest):
+    def slice_after(file, old, new, name):
+        path = smallest / "params" / file
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+        found = plan(load_study(smallest), "benchmarks/speed", name).slice
+        path.write_text(text)
+        return found
+
+    for name in ("speed/generators", "speed/beside-dit"):
+        before = plan(load_study(smallest), "benchmarks/speed", name).slice
+        assert slice_after("generators/maskgit.yaml", "seed: 42", "seed: 43", name) == before
+        assert slice_after("generators/maskgit.yaml", "layers: 1", "layers: 2", name) != before
+        assert slice_after("generators/maskgit.yaml", "scale: 3.0", "scale: 2.0", name) != before
+        assert slice_after("tokenizers/titok.yaml", "codebook_size: 64", "codebook_size: 32", name) != before
