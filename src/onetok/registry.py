@@ -162,7 +162,9 @@ def build_caption_states(entry: BaseModel, device: torch.device) -> CaptionState
     return CaptionStates(load_encoder(entry.text, device)) if isinstance(entry, params.READS_TEXT) else None
 
 
-def build_generator(entry: params.TrainedGenerator, codebook_size: int, tokens: int) -> GeneratorObjective:
+def build_generator_objective(
+    entry: params.TrainedGenerator, codebook_size: int, tokens: int
+) -> GeneratorObjective:
     """Return the generator that an entry trains, for sequences of `tokens` ids below `codebook_size`, with its loss."""
     shape: dict[str, Any] = {"codebook_size": codebook_size, "tokens": tokens, "classes": entry.classes}
     match entry:

@@ -15,7 +15,7 @@ from onetok.errors import OnetokError
 from onetok.plan import plan
 from onetok.published import build_published_generator, load_published_generator
 from onetok.receipts import sha256
-from onetok.registry import build_generator, load_model, save_model
+from onetok.registry import build_generator_objective, load_model, save_model
 from onetok.study import load_study
 
 MODEL = {"width": 16, "layers": 2, "heads": 2, "hidden": 32}
@@ -72,8 +72,36 @@ def test_a_trained_u_vit_needs_layers_to_halve(smallest):
         load_study(smallest)
     path.write_text(path.read_text().replace("layers: 1", "layers: 2"))
     study = load_study(smallest)
-    model = build_generator(study.generators["maskgit/tiny"], 32, 16)
+    model = build_generator_objective(study.generators["maskgit/tiny"], 32, 16).model
     assert type(model).__name__ == "MaskGITUViT" and len(model.down) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "end: 6",
+            "end: 3",
+            r"rar.titok: annealing.end 3 is before its start 4",
+        ),
+        (
+            "kind: autoregressive, temperature: 1.0,",
+            "kind: masked, steps: 4, mask_schedule: arccos, softmax_annealing: false, temperature: 1.0,",
+            r"sampling is of kind masked, but rar/titok of kind rar needs autoregressive",
+        ),
+        (
+            "checkpointing: false",
+            "checkpoint: false",
+            r"rar.titok.model.checkpoint: unknown key, found value False; nearest known: checkpointing",
+        ),
+    ],
+)
+def test_what_a_rar_cannot_be_is_named(smallest, old, new, message):
+    path = smallest / "params/generators/rar.yaml"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(OnetokError, match=message):
+        load_study(smallest)
 
 
 def test_a_published_generator_reads_nothing_and_its_samples_read_its_tokenizer(smallest):

@@ -98,7 +98,8 @@ def test_a_slice_holds_what_its_job_uses_and_no_more(repository, smallest):
     }
     assert changed("tokenizers/titok.yaml", "# TiTok", "# A comment. TiTok") == set()
     assert changed("benchmarks/class_conditional.yaml", "neighbours: 3", "neighbours: 2") == {
-        f"scores/samples/maskgit/{name}" for name in ("tiny", "tiny-guided", "untrained")
+        f"scores/samples/{name}"
+        for name in ("maskgit/tiny", "maskgit/tiny-guided", "maskgit/untrained", "rar/titok")
     }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from onetok import params
 from onetok.consistency import TokenShape, token_shape, tokenizer_of
 from onetok.published import GeneratorEntry, build_published_generator
-from onetok.registry import build_generator, build_sampling
+from onetok.registry import build_generator_objective, build_sampling
 from onetok.sampling.seeds import ImageRandom
 from onetok.speed.clock import Clock
 from onetok.speed.machine import Machine, Rates
@@ -77,7 +77,7 @@ def sampling_case(
 def build_untrained(system: System) -> Any:
     """Return the model of a generator of params, trained here or published, with weights as they start."""
     if isinstance(system.generator, params.TrainedGenerator):
-        return build_generator(system.generator, *system.shape).model
+        return build_generator_objective(system.generator, *system.shape).model
     return build_published_generator(system.generator, *system.shape)
 
 

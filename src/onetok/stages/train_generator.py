@@ -11,7 +11,7 @@ from onetok.consistency import token_shape, tokenizer_of
 from onetok.data.tokens import TokenCache
 from onetok.params import TrainedGenerator
 from onetok.published import load_published_generator
-from onetok.registry import build_generator, save_model
+from onetok.registry import build_generator_objective, save_model
 from onetok.stages.fit import fit
 from onetok.stages.runtime import Context, main
 from onetok.training.loop import Task
@@ -29,7 +29,7 @@ def train_generator(context: Context) -> None:
 
 def build_task(context: Context, entry: TrainedGenerator, codebook_size: int) -> tuple[Task, nn.Module]:
     cache = TokenCache(Path("results/tokens") / entry.tokens)
-    objective = build_generator(entry, codebook_size, cache.length)
+    objective = build_generator_objective(entry, codebook_size, cache.length)
     task = single_phase(
         objective.model, objective, cache, len(cache), entry.training, context.processes, context.workers
     )
