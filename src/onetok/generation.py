@@ -174,7 +174,7 @@ class ImageGenerator:
             return SAMPLING.validate_python(sampling)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(["sampling", *map(str, first["loc"])])
+            where = ".".join(["sampling", *map(str, first["loc"][1:])])  # the first is the kind
             raise OnetokError(f"{where}: found {first['input']!r}; {first['msg']}") from None
 
 

@@ -121,7 +121,7 @@ def test_continuous_tokens_are_cached_on_demand(made, tmp_path):
     path.write_text(path.read_text().replace("  tatitok: {}", f"  tatitok: {{kl-16: {json.dumps(entry)}}}"))
     assert jobs_run(snakemake(study, "results/tokens/tatitok/kl-16/receipt.json")) == ["cache_tokens"]
     tokens = np.load(study / "results/tokens/tatitok/kl-16/tokens.npy")
-    assert (tokens.shape, tokens.dtype) == ((1437, 1, 2, 16, 8), np.float16)  # mean and log-variance
+    assert (tokens.shape, tokens.dtype) == ((1697, 1, 2, 16, 8), np.float16)  # mean and log-variance
 
 
 def test_dvc_builds_nothing_writes_the_lock_and_then_both_tools_are_clean(made):
@@ -225,7 +225,7 @@ def test_a_failing_stage_shows_the_end_of_its_log_and_its_path(made, tmp_path):
     study = tmp_path / "study"
     shutil.copytree(made / "params", study / "params")
     dataset = study / "params/datasets/labelled.yaml"
-    source = "source: {kind: imagefolder, path: nowhere}"
+    source = "source: {kind: imagefolder, path: nowhere, caption: null, class_names: folders}"
     dataset.write_text(re.sub(r"source: \{.*\}", source, dataset.read_text()))
     command = ["snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(study)]
     done = run(command, study)
@@ -279,7 +279,7 @@ def test_your_own_images_go_through_the_same_dag(tmp_path):
 datasets:
   labelled:
     digits:
-      source: {kind: imagefolder, path: ../birds}
+      source: {kind: imagefolder, path: ../birds, caption: "a {class}", class_names: folders}
       split: {kind: hold-out, per_class: 4, seed: 0}
       classes: 2
       samples_per_shard: 10
@@ -287,12 +287,14 @@ datasets:
     )
     for file, old, new in (
         ("generators/maskgit.yaml", "classes: 10", "classes: 2"),
+        ("generators/rar.yaml", "classes: 10", "classes: 2"),
+        ("benchmarks/reconstruction.yaml", "inception_splits: 10", "inception_splits: 2"),
         ("benchmarks/class_conditional.yaml", "manifold_images: 500", "manifold_images: 16"),
     ):
         path = study / "params" / file
         path.write_text(path.read_text().replace(old, new))
     snakemake(study)
-    assert "TiTok VQ, tiny" in (study / "results/tables/reconstruction/titok/table.md").read_text()
+    assert "TA-TiTok KL" in (study / "results/tables/reconstruction/titok/table.md").read_text()
     assert (study / "results/samples/maskgit/tiny/contact-sheet.png").stat().st_size > 0
 
 

@@ -69,7 +69,7 @@ def test_the_protocol_names_what_moves_a_figure(repository):
     for word in ("1440 samples", "labelled/digits train", "classifiers/digits-judge", "bicubic to 32 px"):
         assert word in text
     assert (
-        "MaskGIT-ViT, guidance 3: 8 steps, temperature 2.5, linear guidance 3, arccos schedule, seed 0"
+        "MaskGIT-ViT on TiTok, guided: 8 steps, temperature 2.5, linear guidance 3, arccos schedule, seed 0"
         in text
     )
     assert "Accuracy: share of samples classified as the class they were made for" in text

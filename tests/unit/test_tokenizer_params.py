@@ -58,10 +58,10 @@ def study(folder: Path, file: str, old: str, new: str) -> Path:
             r"tatitok.kl-16: training.codebook_floor: a KL tokenizer has no codebook, expected null",
         ),
         (
-            "generators/maskgit.yaml",
-            "tokens: titok/vq-16",
-            "tokens: tatitok/kl-16",
-            r"tokens: tatitok/kl-16 are continuous \(tatitok/kl-16\), expected tokens of a codebook",
+            "tokenizers/titok.yaml",
+            "tokenizer: titok/vq-16",
+            "tokenizer: tatitok/kl-16",
+            r"tokens: titok/vq-16 are continuous \(tatitok/kl-16\), expected tokens of a codebook",
         ),
         (
             "tokenizers/vqgan.yaml",
