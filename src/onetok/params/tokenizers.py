@@ -1,0 +1,219 @@
+"""Params of tokenizers and of their token caches."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from onetok.params.base import (
+    BenchmarkName,
+    Count,
+    DatasetName,
+    EncoderName,
+    Fraction,
+    Positive,
+    Strict,
+    TokenizerName,
+)
+from onetok.params.datasets import Images, TrainingImages
+from onetok.params.encoders import WeightsFile
+from onetok.params.training import AdamW, Schedule, TokenizerTraining
+
+Size = Literal["tiny", "small", "base", "large"]
+
+
+class VectorQuantizer(Strict):
+    kind: Literal["vq"]
+    codebook_size: Positive
+    channels: Positive
+    normalize: bool
+    commitment: float
+    clustering: bool
+
+
+class GaussianQuantizer(Strict):
+    kind: Literal["kl"]
+    channels: Positive
+
+
+Quantizer = VectorQuantizer | GaussianQuantizer
+
+
+class TiTokInit(Strict):
+    linear_std: float | None
+    positions: Literal["normal", "sincos"]
+    position_scale: float
+    query_key_gain: float
+    output_gain: float
+
+
+class TiTokModel(Strict):
+    encoder: Size
+    decoder: Size
+    encoder_patch: Positive
+    decoder_patch: Positive
+    tokens: Positive
+    quantizer: Quantizer = Field(discriminator="kind")
+    init: TiTokInit
+
+
+class TATiTokModel(TiTokModel):
+    decoder_linear: Literal["init", "torch"] = Field(description="torch: PyTorch's own start, as published")
+
+
+class TwoStageModel(TiTokModel):
+    quantizer: VectorQuantizer
+    memory: Literal["transposed", "reinterpreted"] = Field(description="reinterpreted: as published")
+
+
+class VQGANModel(Strict):
+    width: Positive
+    multipliers: tuple[Positive, ...] = Field(strict=False, description="widths by level, finest first")
+    blocks: Positive
+    norm_groups: Positive
+    quantizer: VectorQuantizer
+
+    @property
+    def factor(self) -> int:
+        """Pixels of an image's side for each place of the code grid."""
+        return 1 << (len(self.multipliers) - 1)
+
+
+class Perceptual(Strict):
+    encoder: EncoderName
+    layer: Literal["maps", "features", "logits", "lpips"]
+    weight: float
+
+
+class DiscriminatorModel(Strict):
+    width: Positive
+    stages: tuple[Positive, ...] = Field(strict=False, description="channels; each stage halves the side")
+    groups: Positive
+    side: Positive = Field(description="of the map of logits")
+
+
+class LeCam(Strict):
+    weight: float
+    decay: Fraction
+
+
+class Adversarial(Strict):
+    discriminator: DiscriminatorModel
+    weight: float = Field(description="of the tokenizer's term; constant")
+    start: Count = Field(description="first step of the term and of the discriminator's training")
+    lecam: LeCam
+    optimizer: AdamW
+    schedule: Schedule = Field(description="of the discriminator: counted from `start`, ends with training")
+
+
+class TokenizerLosses(Strict):
+    l1: float
+    l2: float
+    quantizer: float = Field(description="of commitment and codebook terms, or of the KL divergence")
+    perceptual: tuple[Perceptual, ...] = Field(strict=False)
+    adversarial: Adversarial | None
+
+
+class CodeLosses(Strict):
+    quantizer: float = Field(description="beside the cross-entropy against the proxy's codes")
+
+
+class TrainedTokenizer(Strict):
+    dataset: DatasetName
+    benchmark: BenchmarkName
+    images: TrainingImages
+    training: TokenizerTraining
+
+
+class PixelTokenizer(TrainedTokenizer):
+    losses: TokenizerLosses
+
+
+class VQGANTokenizer(PixelTokenizer):
+    kind: Literal["vqgan"]
+    model: VQGANModel
+
+
+class TiTokTokenizer(PixelTokenizer):
+    kind: Literal["titok"]
+    model: TiTokModel
+
+
+class TATiTokTokenizer(PixelTokenizer):
+    kind: Literal["tatitok"]
+    text: EncoderName = Field(description="the frozen text encoder of captions")
+    model: TATiTokModel
+
+
+class Stage1Tokenizer(TrainedTokenizer):
+    """Two-stage TiTok, warm-up: predict the codes that a frozen VQGAN gives the image."""
+
+    kind: Literal["titok-stage-1"]
+    proxy: TokenizerName
+    model: TwoStageModel
+    losses: CodeLosses
+
+
+class Stage2Tokenizer(PixelTokenizer):
+    """Two-stage TiTok, decoder fine-tuning on pixels; the model is stage 1's."""
+
+    kind: Literal["titok-stage-2"]
+    stage_1: TokenizerName
+
+
+class PublishedModel(Strict):
+    encoder: Size
+    decoder: Size
+    patch: Positive
+    tokens: Positive
+    quantizer: Quantizer = Field(discriminator="kind")
+
+
+class PublishedTokenizer(Strict):
+    benchmark: BenchmarkName
+    images: Images
+    weights: WeightsFile
+
+
+class PublishedVQGAN(PublishedTokenizer):
+    kind: Literal["published-vqgan"]
+    model: VQGANModel
+
+
+class PublishedTiTok(PublishedTokenizer):
+    kind: Literal["published-titok"]
+    stages: Literal[1, 2] = Field(description="of its training")
+    model: PublishedModel
+
+
+class PublishedTATiTok(PublishedTokenizer):
+    kind: Literal["published-tatitok"]
+    text: EncoderName
+    model: PublishedModel
+
+
+Tokenizer = Annotated[
+    VQGANTokenizer
+    | TiTokTokenizer
+    | TATiTokTokenizer
+    | Stage1Tokenizer
+    | Stage2Tokenizer
+    | PublishedVQGAN
+    | PublishedTiTok
+    | PublishedTATiTok,
+    Field(discriminator="kind"),
+]
+READS_TEXT = (TATiTokTokenizer, PublishedTATiTok)
+
+
+class Tokens(Strict):
+    """A token cache: every view of every image of a split, encoded once."""
+
+    tokenizer: TokenizerName
+    dataset: DatasetName
+    split: Literal["train", "val"]
+    images: Images
+    crops: Literal["center", "five"]
+    flip: bool
+    batch: Positive
