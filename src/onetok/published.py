@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -174,6 +175,7 @@ def clip_config(architecture: str) -> CLIPConfig:
     Raises OnetokError for a name that it does not list, and for towers with more than the original CLIP's.
     """
     import open_clip  # takes seconds to import: only where it is asked
+    from open_clip import CLIPTextCfg, CLIPVisionCfg
 
     known = open_clip.list_models()
     if architecture not in known:  # of other names open_clip would ask the Hub
@@ -181,23 +183,25 @@ def clip_config(architecture: str) -> CLIPConfig:
             f"architecture: open_clip has none named {architecture!r}; {nearest(architecture, known)}"
         )
     released = open_clip.get_model_config(architecture)
-    vision, text = released["vision_cfg"], released["text_cfg"]
-    plain = released.keys() <= _TOP and vision.keys() <= _VISION and text.keys() <= _TEXT
-    if not plain or isinstance(vision["layers"], list):
+    towers = released["vision_cfg"].keys() <= _VISION and released["text_cfg"].keys() <= _TEXT
+    if not (towers and released.keys() <= _TOP) or isinstance(released["vision_cfg"]["layers"], list):
         raise OnetokError(f"architecture: {architecture!r} is not the original CLIP's pair of transformers")
+    # What an architecture leaves out, open_clip's own classes say.
+    vision, text = CLIPVisionCfg(**released["vision_cfg"]), CLIPTextCfg(**released["text_cfg"])
+    quick_gelu = signature(open_clip.CLIP).parameters["quick_gelu"].default
     return CLIPConfig(
-        image_size=vision["image_size"],
-        patch_size=vision["patch_size"],
-        vision_width=vision["width"],
-        vision_layers=vision["layers"],
-        vision_head_width=vision.get("head_width", 64),
-        context_length=text["context_length"],
-        vocab_size=text["vocab_size"],
-        text_width=text["width"],
-        text_layers=text["layers"],
-        text_heads=text["heads"],
+        image_size=vision.image_size,
+        patch_size=vision.patch_size,
+        vision_width=vision.width,
+        vision_layers=vision.layers,
+        vision_head_width=vision.head_width,
+        context_length=text.context_length,
+        vocab_size=text.vocab_size,
+        text_width=text.width,
+        text_layers=text.layers,
+        text_heads=text.heads,
         embedding=released["embed_dim"],
-        quick_gelu=released.get("quick_gelu", False),
+        quick_gelu=released.get("quick_gelu", quick_gelu),
     )
 
 
