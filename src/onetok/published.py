@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from onetok import params
+from onetok.configs import PUBLISHED_INIT, titok_fields, vqgan_config
 from onetok.errors import OnetokError, nearest
 from onetok.models.maskgit import MaskGIT, MaskGITConfig
 from onetok.models.maskgit_uvit import MaskGITUViT
@@ -21,14 +22,11 @@ from onetok.models.quantizers import GaussianConfig, QuantizerConfig, VectorQuan
 from onetok.models.rar import RAR, RARConfig
 from onetok.models.tatitok import TATiTok, TATiTokConfig
 from onetok.models.text_encoder import CLIPConfig
-from onetok.models.titok import SIZES, TiTok, TiTokConfig, TiTokInit
+from onetok.models.titok import SIZES, TiTok, TiTokConfig
 from onetok.models.titok_two_stage import TiTokTwoStage, TwoStageConfig
 from onetok.models.vqgan import MASKGIT_VQGAN, VQGAN, VQGANConfig
 from onetok.pretrained import fetch, from_published, load_strictly, read_tensors
 
-PUBLISHED_INIT = TiTokInit(
-    linear_std=0.02, positions="normal", position_scale=1.0, query_key_gain=1.0, output_gain=1.0
-)
 PUBLISHED_INIT_STD = 0.02
 CLIP_TEXT: dict[str, Any] = {"text_states": 77, "text_width": 768, "decoder_linear": "torch"}  # ViT-L/14-336
 
@@ -85,30 +83,17 @@ def build_published(entry: Entry) -> nn.Module:
     if isinstance(entry, params.PublishedVQGAN):
         return VQGAN(vqgan_config(entry.model, size))
     if isinstance(entry, params.PublishedTATiTok):
-        return TATiTok(TATiTokConfig(**_titok_fields(entry.model, size), **CLIP_TEXT))
+        return TATiTok(TATiTokConfig(**titok_fields(entry.model, size), **CLIP_TEXT))
     return titok_as_published(entry.model, size, entry.stages)
 
 
 def titok_as_published(model: params.PublishedModel, size: int, stages: int) -> TiTok:
     """Return a TiTok of the released form, trained in one stage or two."""
-    fields = _titok_fields(model, size)
+    fields = titok_fields(model, size)
     if stages == 2:
         proxy = replace(MASKGIT_VQGAN, image_size=size)
         return TiTokTwoStage(TwoStageConfig(**fields, stage=2, memory="reinterpreted", proxy=proxy))
     return TiTok(TiTokConfig(**fields))
-
-
-def _titok_fields(model: params.PublishedModel, size: int) -> dict[str, Any]:
-    return {
-        "image_size": size,
-        "encoder": SIZES[model.encoder],
-        "decoder": SIZES[model.decoder],
-        "encoder_patch": model.patch,
-        "decoder_patch": model.patch,
-        "tokens": model.tokens,
-        "quantizer": quantizer_config(model.quantizer),
-        "init": PUBLISHED_INIT,
-    }
 
 
 def load_published(entry: Entry) -> nn.Module:
@@ -149,17 +134,6 @@ def load_published_generator(entry: GeneratorEntry, codebook_size: int, tokens: 
 def _filled(model: nn.Module, entry: Entry | GeneratorEntry, path: Path) -> nn.Module:
     load_strictly(model, from_published(published_system(entry), read_tensors(path)), str(path))
     return model.eval()
-
-
-def quantizer_config(entry: params.Quantizer) -> QuantizerConfig:
-    values = entry.model_dump(exclude={"kind"})
-    return VectorQuantizerConfig(**values) if entry.kind == "vq" else GaussianConfig(**values)
-
-
-def vqgan_config(entry: params.VQGANModel, image_size: int) -> VQGANConfig:
-    values = entry.model_dump(exclude={"quantizer"})
-    quantizer = VectorQuantizerConfig(**entry.quantizer.model_dump(exclude={"kind"}))
-    return VQGANConfig(image_size=image_size, **values, quantizer=quantizer)
 
 
 # ---------------------------------------------------------------------------------------------- text encoders
