@@ -75,10 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--text", action="append", help="caption, once for each image, for tokenizers that read captions"
     )
-    command.add_argument(
-        "--out", required=True, type=Path, help="a .png for one image, a folder for several (made if missing)"
-    )
-    command.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
+    _add_output(command)
     command = add(
         "generate", generate_images, "Draw images of classes with a generator and write them as PNG."
     )
@@ -103,15 +100,20 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--seed", type=int, required=True, help="an image is a function of seed, class, number"
     )
-    command.add_argument(
-        "--out", required=True, type=Path, help="a .png for one image, a folder for several (made if missing)"
-    )
-    command.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
+    _add_output(command)
     command = add("pin", pin, "Print the weights line of params that pins a file on the Hub.")
     command.add_argument("hub", metavar="HUB", help="owner/name of the repository")
     command.add_argument("file", metavar="FILE", help="path of the file in the repository")
     command.add_argument("--revision", default="main", help="branch, tag or commit (default: main)")
     return parser
+
+
+def _add_output(command: argparse.ArgumentParser) -> None:
+    """Add what every command takes that computes images and writes them."""
+    command.add_argument(
+        "--out", required=True, type=Path, help="a .png for one image, a folder for several (made if missing)"
+    )
+    command.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
 
 
 def make(arguments: argparse.Namespace) -> int:

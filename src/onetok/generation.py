@@ -35,7 +35,8 @@ from onetok.registry import build_sampling
 from onetok.sampling.seeds import ImageRandom
 from onetok.study import load_study
 
-Sampling = str | Mapping[str, Any] | params.MaskedSampling | params.AutoregressiveSampling
+# An entry of a study's samples by name, settings as params write them, or params' own.
+SamplingLike = str | Mapping[str, Any] | params.MaskedSampling | params.AutoregressiveSampling
 SAMPLING: TypeAdapter[params.Sampling] = TypeAdapter(params.Sampling)
 
 
@@ -136,7 +137,9 @@ class ImageGenerator:
         return numbers
 
     @torch.no_grad()
-    def generate(self, classes: Sequence[int], *, sampling: Sampling, seed: int, batch: int = 1) -> Tensor:
+    def generate(
+        self, classes: Sequence[int], *, sampling: SamplingLike, seed: int, batch: int = 1
+    ) -> Tensor:
         """Return images (B, 3, S, S) in [0, 1] of B classes.
 
         `sampling` is the name of an entry of the study's samples, or settings as params write them. `batch` images
@@ -157,7 +160,7 @@ class ImageGenerator:
             images.append(self.tokenizer.decode(self.tokenizer.tokens_from_ids(ids)))  # (b, 3, S, S)
         return torch.cat(images)
 
-    def settings(self, sampling: Sampling) -> params.Sampling:
+    def settings(self, sampling: SamplingLike) -> params.Sampling:
         """Return the params of a sampling, given by name, as a mapping or as they are.
 
         Raises OnetokError for an unknown name, and for a key or value that params would not allow.
@@ -208,7 +211,7 @@ def generate(
             )
     labels = [label for label in classes for _ in range(count)]
     paths = places([f"class-{label}-{index % count}" for index, label in enumerate(labels)], out)
-    given: Sampling = _read_sampling(sampling) if samples is None else samples
+    given: SamplingLike = _read_sampling(sampling) if samples is None else samples
     model = load_generator(generator, device, study=study)
     numbers = model.numbers(labels)
     # One at a time, so that the bytes of a file do not depend on the others.

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from onetok import params
+from onetok.configs import PUBLISHED_INIT, titok_fields, vqgan_config
 from onetok.errors import OnetokError, nearest
 from onetok.models.maskgit import MaskGIT, MaskGITConfig
 from onetok.models.maskgit_uvit import MaskGITUViT
@@ -20,14 +22,11 @@ from onetok.models.quantizers import GaussianConfig, QuantizerConfig, VectorQuan
 from onetok.models.rar import RAR, RARConfig
 from onetok.models.tatitok import TATiTok, TATiTokConfig
 from onetok.models.text_encoder import CLIPConfig
-from onetok.models.titok import SIZES, TiTok, TiTokConfig, TiTokInit
+from onetok.models.titok import SIZES, TiTok, TiTokConfig
 from onetok.models.titok_two_stage import TiTokTwoStage, TwoStageConfig
 from onetok.models.vqgan import MASKGIT_VQGAN, VQGAN, VQGANConfig
 from onetok.pretrained import fetch, from_published, load_strictly, read_tensors
 
-PUBLISHED_INIT = TiTokInit(
-    linear_std=0.02, positions="normal", position_scale=1.0, query_key_gain=1.0, output_gain=1.0
-)
 PUBLISHED_INIT_STD = 0.02
 CLIP_TEXT: dict[str, Any] = {"text_states": 77, "text_width": 768, "decoder_linear": "torch"}  # ViT-L/14-336
 
@@ -84,30 +83,17 @@ def build_published(entry: Entry) -> nn.Module:
     if isinstance(entry, params.PublishedVQGAN):
         return VQGAN(vqgan_config(entry.model, size))
     if isinstance(entry, params.PublishedTATiTok):
-        return TATiTok(TATiTokConfig(**_titok_fields(entry.model, size), **CLIP_TEXT))
+        return TATiTok(TATiTokConfig(**titok_fields(entry.model, size), **CLIP_TEXT))
     return titok_as_published(entry.model, size, entry.stages)
 
 
 def titok_as_published(model: params.PublishedModel, size: int, stages: int) -> TiTok:
     """Return a TiTok of the released form, trained in one stage or two."""
-    fields = _titok_fields(model, size)
+    fields = titok_fields(model, size)
     if stages == 2:
         proxy = replace(MASKGIT_VQGAN, image_size=size)
         return TiTokTwoStage(TwoStageConfig(**fields, stage=2, memory="reinterpreted", proxy=proxy))
     return TiTok(TiTokConfig(**fields))
-
-
-def _titok_fields(model: params.PublishedModel, size: int) -> dict[str, Any]:
-    return {
-        "image_size": size,
-        "encoder": SIZES[model.encoder],
-        "decoder": SIZES[model.decoder],
-        "encoder_patch": model.patch,
-        "decoder_patch": model.patch,
-        "tokens": model.tokens,
-        "quantizer": quantizer_config(model.quantizer),
-        "init": PUBLISHED_INIT,
-    }
 
 
 def load_published(entry: Entry) -> nn.Module:
@@ -150,17 +136,6 @@ def _filled(model: nn.Module, entry: Entry | GeneratorEntry, path: Path) -> nn.M
     return model.eval()
 
 
-def quantizer_config(entry: params.Quantizer) -> QuantizerConfig:
-    values = entry.model_dump(exclude={"kind"})
-    return VectorQuantizerConfig(**values) if entry.kind == "vq" else GaussianConfig(**values)
-
-
-def vqgan_config(entry: params.VQGANModel, image_size: int) -> VQGANConfig:
-    values = entry.model_dump(exclude={"quantizer"})
-    quantizer = VectorQuantizerConfig(**entry.quantizer.model_dump(exclude={"kind"}))
-    return VQGANConfig(image_size=image_size, **values, quantizer=quantizer)
-
-
 # ---------------------------------------------------------------------------------------------- text encoders
 
 _TOP = {"embed_dim", "quick_gelu", "vision_cfg", "text_cfg"}
@@ -174,6 +149,7 @@ def clip_config(architecture: str) -> CLIPConfig:
     Raises OnetokError for a name that it does not list, and for towers with more than the original CLIP's.
     """
     import open_clip  # takes seconds to import: only where it is asked
+    from open_clip import CLIPTextCfg, CLIPVisionCfg
 
     known = open_clip.list_models()
     if architecture not in known:  # of other names open_clip would ask the Hub
@@ -181,23 +157,25 @@ def clip_config(architecture: str) -> CLIPConfig:
             f"architecture: open_clip has none named {architecture!r}; {nearest(architecture, known)}"
         )
     released = open_clip.get_model_config(architecture)
-    vision, text = released["vision_cfg"], released["text_cfg"]
-    plain = released.keys() <= _TOP and vision.keys() <= _VISION and text.keys() <= _TEXT
-    if not plain or isinstance(vision["layers"], list):
+    towers = released["vision_cfg"].keys() <= _VISION and released["text_cfg"].keys() <= _TEXT
+    if not (towers and released.keys() <= _TOP) or isinstance(released["vision_cfg"]["layers"], list):
         raise OnetokError(f"architecture: {architecture!r} is not the original CLIP's pair of transformers")
+    # What an architecture leaves out, open_clip's own classes say.
+    vision, text = CLIPVisionCfg(**released["vision_cfg"]), CLIPTextCfg(**released["text_cfg"])
+    quick_gelu = signature(open_clip.CLIP).parameters["quick_gelu"].default
     return CLIPConfig(
-        image_size=vision["image_size"],
-        patch_size=vision["patch_size"],
-        vision_width=vision["width"],
-        vision_layers=vision["layers"],
-        vision_head_width=vision.get("head_width", 64),
-        context_length=text["context_length"],
-        vocab_size=text["vocab_size"],
-        text_width=text["width"],
-        text_layers=text["layers"],
-        text_heads=text["heads"],
+        image_size=vision.image_size,
+        patch_size=vision.patch_size,
+        vision_width=vision.width,
+        vision_layers=vision.layers,
+        vision_head_width=vision.head_width,
+        context_length=text.context_length,
+        vocab_size=text.vocab_size,
+        text_width=text.width,
+        text_layers=text.layers,
+        text_heads=text.heads,
         embedding=released["embed_dim"],
-        quick_gelu=released.get("quick_gelu", False),
+        quick_gelu=released.get("quick_gelu", quick_gelu),
     )
 
 

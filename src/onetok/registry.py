@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from onetok import params
+from onetok.configs import titok_fields, vqgan_config
 from onetok.data.captions import VOCABULARY
 from onetok.errors import OnetokError
 from onetok.losses.adversarial import AdversarialTerm
@@ -29,11 +30,11 @@ from onetok.models.maskgit_uvit import MaskGITUViT
 from onetok.models.rar import RAR, RARConfig
 from onetok.models.tatitok import TATiTok, TATiTokConfig
 from onetok.models.text_encoder import CLIP, CaptionStates, CLIPConfig
-from onetok.models.titok import SIZES, TiTok, TiTokConfig, TiTokInit
+from onetok.models.titok import TiTok, TiTokConfig
 from onetok.models.titok_two_stage import TiTokTwoStage, TwoStageConfig
 from onetok.models.vqgan import VQGAN, VQGANConfig
 from onetok.pretrained import load_strictly, read_tensors
-from onetok.published import clip_config, quantizer_config, vqgan_config
+from onetok.published import clip_config
 from onetok.sampling.autoregressive import AutoregressiveSampling
 from onetok.sampling.guidance import Guidance
 from onetok.sampling.masked import MaskedSampling
@@ -105,15 +106,15 @@ def build_tokenizer(entry: params.TrainedTokenizer) -> TiTok | VQGAN:
         case params.VQGANTokenizer():
             return VQGAN(vqgan_config(entry.model, entry.images.size))
         case params.TiTokTokenizer():
-            return TiTok(TiTokConfig(**_titok_fields(entry.model, entry.images.size)))
+            return TiTok(TiTokConfig(**titok_fields(entry.model, entry.images.size)))
         case params.TATiTokTokenizer():
             text = load_encoder(entry.text, CPU)
-            fields = _titok_fields(entry.model, entry.images.size)
+            fields = titok_fields(entry.model, entry.images.size)
             fields |= {"text_states": text.context_length, "text_width": text.text_width}
             return TATiTok(TATiTokConfig(**fields, decoder_linear=entry.model.decoder_linear))
         case params.Stage1Tokenizer():
             proxy = load_tokenizer(entry.proxy, CPU)
-            fields = _titok_fields(entry.model, entry.images.size)
+            fields = titok_fields(entry.model, entry.images.size)
             model = TiTokTwoStage(
                 TwoStageConfig(**fields, stage=1, memory=entry.model.memory, proxy=proxy.config)
             )
@@ -125,19 +126,6 @@ def build_tokenizer(entry: params.TrainedTokenizer) -> TiTok | VQGAN:
             model.load_state_dict(stage_1.state_dict())
             return model
     raise TypeError(type(entry))
-
-
-def _titok_fields(model: params.TiTokModel, image_size: int) -> dict[str, Any]:
-    return {
-        "image_size": image_size,
-        "encoder": SIZES[model.encoder],
-        "decoder": SIZES[model.decoder],
-        "encoder_patch": model.encoder_patch,
-        "decoder_patch": model.decoder_patch,
-        "tokens": model.tokens,
-        "quantizer": quantizer_config(model.quantizer),
-        "init": TiTokInit(**model.init.model_dump()),
-    }
 
 
 def build_tokenizer_objective(entry: params.TrainedTokenizer, device: torch.device) -> TokenizerObjective:

@@ -14,6 +14,7 @@ Legend: B batch · N tokens · V codebook entries · K classes · D width.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -49,16 +50,16 @@ class MaskGITConfig:
         return self.codebook_size + self.classes + 2
 
 
-class MaskedGenerator(nn.Module):
+class MaskedGenerator(nn.Module, ABC):
     """Generator: class labels (B,) → token ids (B, N). A backbone adds its layers and `forward`."""
 
     def __init__(self, config: MaskGITConfig) -> None:
         super().__init__()
         self.config = config
 
+    @abstractmethod
     def forward(self, ids: Tensor, labels: Tensor | None) -> Tensor:
         """Return logits (B, N, V) of ids (B, N) under labels (B,), or under "no class" for None."""
-        raise NotImplementedError
 
     def loss(
         self, ids: Tensor, labels: Tensor, schedule: MaskSchedule, settings: MaskedLoss

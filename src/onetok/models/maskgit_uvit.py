@@ -15,7 +15,7 @@ from onetok.models.layers import Attention, FeedForward
 from onetok.models.maskgit import MaskedGenerator, MaskGITConfig
 
 
-class PreNormBlock(nn.Module):
+class Branches(nn.Module):
     """x + attention(LN x), then x + mlp(LN x); queries, keys and values have no bias. Dropout ends both branches."""
 
     def __init__(self, config: MaskGITConfig) -> None:
@@ -26,21 +26,28 @@ class PreNormBlock(nn.Module):
         self.mlp = FeedForward(config.width, config.hidden)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def add_to(self, x: Tensor) -> Tensor:
         x = x + self.dropout(self.attention(self.norm1(x)))
         x = x + self.dropout(self.mlp(self.norm2(x)))
         return x
 
 
-class SkipBlock(PreNormBlock):
+class PreNormBlock(Branches):
+    """A block of the first half or the middle."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.add_to(x)
+
+
+class SkipBlock(Branches):
     """A block whose input is a linear of [x, skip]."""
 
     def __init__(self, config: MaskGITConfig) -> None:
         super().__init__(config)
         self.skip = nn.Linear(2 * config.width, config.width)
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:  # type: ignore[override]
-        return super().forward(self.skip(torch.cat([x, skip], dim=-1)))
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        return self.add_to(self.skip(torch.cat([x, skip], dim=-1)))
 
 
 class MaskGITUViT(MaskedGenerator):

@@ -12,6 +12,7 @@ Legend: B batch · H,W pixels · p patch · g = H/p patches a side · D width ·
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -98,7 +99,7 @@ class Encoder(nn.Module):
         return out
 
 
-class PatchDecoder(nn.Module):
+class PatchDecoder(nn.Module, ABC):
     """Latent tokens in, features of patches out, one mask token standing for each patch."""
 
     def __init__(self, config: TiTokConfig) -> None:
@@ -126,9 +127,9 @@ class PatchDecoder(nn.Module):
         return out
 
     @property
+    @abstractmethod
     def output(self) -> nn.Linear:
         """The last linear layer."""
-        raise NotImplementedError
 
 
 class Decoder(PatchDecoder):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import statistics
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -34,7 +35,7 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement:
+class Measurement(ABC):
     images: int
     seconds: float  # of a call, median over rounds
     floor: float  # seconds of its products alone, median over rounds
@@ -45,9 +46,9 @@ class Measurement:
     def ratio(self) -> float:
         return statistics.median(self.ratios)
 
+    @abstractmethod
     def details(self) -> dict[str, Any]:
         """Return what the floor was made of, as JSON."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
