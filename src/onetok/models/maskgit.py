@@ -1,8 +1,8 @@
 """MaskGIT: class-conditional generation of token sequences (arXiv 2202.04200; TiTok, arXiv 2406.07550).
 
 A bidirectional transformer reads [class, tokens] with some tokens masked and predicts all of them. Sampling starts from
-masks alone and keeps the most confident predictions of each step. What every backbone shares comes first, then the ViT,
-a BERT; the U-ViT has its own page.
+masks alone and keeps the most confident predictions of each step. What every masked generator shares comes first, then
+what those of classes do, then the ViT, a BERT; the U-ViT and MaskGen, which reads text, have pages of their own.
 
     token ids   0 … V-1      image codes
                 V            mask
@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,44 +53,77 @@ class MaskGITConfig:
 
 
 class MaskedGenerator(nn.Module, ABC):
-    """Generator: class labels (B,) → token ids (B, N). A backbone adds its layers and `forward`."""
+    """Generator: a condition of B images → token ids (B, N). A system adds its layers and what its condition is."""
 
-    def __init__(self, config: MaskGITConfig) -> None:
+    def __init__(self, *, tokens: int, mask_id: int, dropout: float) -> None:
         super().__init__()
-        self.config = config
+        self.tokens = tokens  # N
+        self.mask_id = mask_id
+        self.condition_dropout = dropout  # share of training samples that see no condition
 
     @abstractmethod
-    def forward(self, ids: Tensor, labels: Tensor | None) -> Tensor:
-        """Return logits (B, N, V) of ids (B, N) under labels (B,), or under "no class" for None."""
+    def drop(self, condition: Any, rows: Tensor) -> Any:
+        """Return the condition without what it says of rows (B,) bool."""
+
+    @abstractmethod
+    def with_unconditional(self, condition: Any) -> Any:
+        """Return the condition of 2B images: these, then the same without a condition."""
+
+    def read(self, condition: Any) -> Any:
+        """Return what `forward` takes of a condition."""
+        return condition
+
+    @abstractmethod
+    def forward(self, ids: Tensor, reading: Any) -> Tensor:
+        """Return logits (B, N, V) of ids (B, N) under what was read of a condition."""
 
     def loss(
-        self, ids: Tensor, labels: Tensor, schedule: MaskSchedule, settings: MaskedLoss
+        self, ids: Tensor, condition: Any, schedule: MaskSchedule, settings: MaskedLoss
     ) -> dict[str, Tensor]:
-        """Mask ids (B, N), drop some labels (B,), and score the prediction of every token."""
-        count = schedule.masked_count(torch.rand(len(ids), device=ids.device), self.config.tokens)  # (B,)
+        """Mask ids (B, N), drop some conditions of B, and score the prediction of every token."""
+        count = schedule.masked_count(torch.rand(len(ids), device=ids.device), self.tokens)  # (B,)
         rank = torch.rand(ids.shape, device=ids.device).argsort(dim=1).argsort(dim=1)  # (B, N)
         masked = rank < count[:, None]
-        dropped = torch.rand(len(ids), device=ids.device) < self.config.class_dropout
-        labels = torch.where(dropped, self.config.classes, labels)  # one past the last class: "no class"
-        logits = self(torch.where(masked, self.config.mask_id, ids), labels)
+        dropped = torch.rand(len(ids), device=ids.device) < self.condition_dropout
+        reading = self.read(self.drop(condition, dropped))
+        logits = self(torch.where(masked, self.mask_id, ids), reading)
         return masked_token_loss(logits, ids, masked, settings)
 
     @torch.inference_mode()
-    def sample(self, labels: Tensor, sampling: MaskedSampling, random: ImageRandom) -> Tensor:
-        """Draw ids (B, N) int64 for labels (B,); row i uses its own generator of `random`."""
+    def sample(self, condition: Any, sampling: MaskedSampling, random: ImageRandom) -> Tensor:
+        """Draw ids (B, N) int64 for a condition of B images; row i uses its own generator of `random`."""
         assert not self.training, (
             "sample() is for evaluation: call eval() first, dropout would change the images"
         )
-        both = torch.cat([labels, torch.full_like(labels, self.config.classes)])  # (2B,), then "no class"
+
+        @cache
+        def reading(guided: bool) -> Any:
+            return self.read(self.with_unconditional(condition) if guided else condition)
 
         def predict(ids: Tensor, guided: bool) -> tuple[Tensor, Tensor | None]:
             if not guided:
-                return self(ids, labels), None
-            conditional, unconditional = self(torch.cat([ids, ids]), both).chunk(2)  # one batch of 2B
+                return self(ids, reading(False)), None
+            conditional, unconditional = self(torch.cat([ids, ids]), reading(True)).chunk(
+                2
+            )  # one batch of 2B
             return conditional, unconditional
 
-        shape = (len(labels), self.config.tokens)
-        return sample_masked(predict, shape, self.config.mask_id, sampling, random, labels.device)
+        shape = (len(random.generators), self.tokens)
+        return sample_masked(predict, shape, self.mask_id, sampling, random, random.device)
+
+
+class ClassConditional(MaskedGenerator):
+    """Generator: class labels (B,) → token ids (B, N). A backbone adds its layers and `forward`."""
+
+    def __init__(self, config: MaskGITConfig) -> None:
+        super().__init__(tokens=config.tokens, mask_id=config.mask_id, dropout=config.class_dropout)
+        self.config = config
+
+    def drop(self, condition: Tensor, rows: Tensor) -> Tensor:
+        return torch.where(rows, self.config.classes, condition)  # one past the last class: "no class"
+
+    def with_unconditional(self, condition: Tensor) -> Tensor:
+        return torch.cat([condition, torch.full_like(condition, self.config.classes)])
 
     def with_class(self, ids: Tensor, labels: Tensor | None) -> Tensor:
         """Return what a backbone reads, (B, 1+N): the id of the class, or of "no class", then ids (B, N)."""
@@ -114,7 +149,7 @@ class PostNormBlock(nn.Module):
         return x
 
 
-class MaskGIT(MaskedGenerator):
+class MaskGIT(ClassConditional):
     """MaskGIT with a ViT."""
 
     def __init__(self, config: MaskGITConfig) -> None:

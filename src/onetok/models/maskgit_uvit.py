@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from onetok.models.layers import Attention, FeedForward
-from onetok.models.maskgit import MaskedGenerator, MaskGITConfig
+from onetok.models.maskgit import ClassConditional, MaskGITConfig
 
 
 class Branches(nn.Module):
@@ -50,7 +50,7 @@ class SkipBlock(Branches):
         return self.add_to(self.skip(torch.cat([x, skip], dim=-1)))
 
 
-class MaskGITUViT(MaskedGenerator):
+class MaskGITUViT(ClassConditional):
     """MaskGIT with a U-ViT."""
 
     def __init__(self, config: MaskGITConfig) -> None:
