@@ -12,27 +12,23 @@ Legend: B images · R rows, B or 2B with guidance · N tokens · V codebook entr
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from onetok.sampling.guidance import Guidance, guided
+from onetok.sampling.packing import multiplier, padding
 from onetok.sampling.seeds import ImageRandom
 
 if TYPE_CHECKING:
     from onetok.models.rar import RAR, AdaptiveBlock
 
-LEAST_ROWS = 4  # oneDNN multiplies 4 rows faster than 2: its kernel then has enough sums in flight
 CONDITION_ROWS = 1024  # conditions, places times classes, whose adaptive norms are kept at a time
 # Places by which keys and values grow: attention over a whole tensor takes half the time of that over a slice.
 GROWTH = 32
-
-Multiply = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +71,7 @@ class Decoder:
     def __init__(self, model: RAR, labels: Tensor) -> None:
         config = model.config
         self.model, self.rows, self.places = model, len(labels), config.tokens + 1
-        self.padding = max(0, LEAST_ROWS - self.rows) if _packs(model.head.weight) else 0
+        self.padding = padding(self.rows, model.head.weight)
         classes, class_of = labels.unique(return_inverse=True)
         self.class_of = F.pad(class_of, (0, self.padding))  # (R,); from here on R counts padding too
         self.class_states = model.class_states(classes, len(classes))  # (C, D)
@@ -190,35 +186,3 @@ class _Layer:
         scores = torch.baddbmm(unread[: keys.shape[1]], query, keys.transpose(1, 2))  # (R·H, 1, places)
         out = torch.bmm(scores.softmax(dim=-1), values).view(self.rows, -1)  # (R, D)
         return F.pad(out, (0, 0, 0, padding)) if padding else out
-
-
-# Packed weights, each with the state of the weight that it was made of: for the next batch of images.
-_PACKED: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-
-
-def multiplier(weight: Tensor, bias: Tensor) -> Multiply:
-    """Return x → x · weight + bias, made for few rows: on a CPU the weight is packed once, as oneDNN reads it."""
-    if not _packs(weight):
-        return lambda x: F.linear(x, weight, bias)
-    packed, multiply = _packed(weight), torch.ops.mkldnn._linear_pointwise
-    return lambda x: multiply(x, packed, bias, "none", [], "")
-
-
-def _packed(weight: Tensor) -> Tensor:
-    if weight.is_inference():  # it does not count its changes
-        return _pack(weight)
-    state = (weight.data_ptr(), weight._version)
-    if weight not in _PACKED or _PACKED[weight][0] != state:
-        _PACKED[weight] = (state, _pack(weight))
-    packed: Tensor = _PACKED[weight][1]
-    return packed
-
-
-def _pack(weight: Tensor) -> Tensor:
-    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
-    return packed
-
-
-def _packs(weight: Tensor) -> bool:
-    on_cpu = weight.device.type == "cpu" and weight.dtype == torch.float32
-    return on_cpu and torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled)
