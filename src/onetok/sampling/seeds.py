@@ -24,6 +24,11 @@ class ImageRandom:
         rows = [torch.rand(shape, generator=g, device=self.device) for g in self.generators]
         return torch.stack(rows)
 
+    def normal(self, *shape: int) -> Tensor:
+        """Return (B, *shape) float32 standard normal noise, row i from the stream of image i."""
+        rows = [torch.randn(shape, generator=g, device=self.device) for g in self.generators]
+        return torch.stack(rows)
+
     def gumbel(self, *shape: int) -> Tensor:
         """Return (B, *shape) standard Gumbel noise, both logarithms clamped at 1e-20."""
         u = self.uniform(*shape)

@@ -1,0 +1,179 @@
+"""Revealing continuous tokens round by round (MaskGen-KL, arXiv 2501.07730, section 4.2; MAR, arXiv 2406.11838).
+
+A round runs the backbone over all tokens, then a diffusion of many steps over the few that it reveals. The steps cost
+most, so nothing is done in them that can be done before: how the head's norms are modulated depends on token and step
+and not on the latents, and is computed for many steps at once; both branches of guidance share a batch, their latents
+and their noise, which is drawn before the first round; tables stay on the device, and nothing is read back.
+
+Legend: B images · N tokens · n tokens of an image revealed in a round · R = B·n · C channels · K steps of the diffusion
+        D width of the backbone · W width of the head · m tokens masked after a round.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from onetok.losses.diffusion import respaced_diffusion
+from onetok.sampling.guidance import RevealGuidance, guided
+from onetok.sampling.packing import multiplier, padding
+from onetok.sampling.schedules import MaskSchedule
+from onetok.sampling.seeds import ImageRandom
+
+if TYPE_CHECKING:
+    from onetok.models.diffusion_head import DiffusionHead, HeadBlock
+    from onetok.models.maskgen_kl import MaskGenKL
+    from onetok.models.mmdit import Reading, TextCondition
+
+CONDITION_ROWS = 1024  # conditions, steps times rows, whose adaptive norms are kept at a time
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatentSampling:
+    rounds: int
+    diffusion_steps: int  # K, of the 1000 that the head was trained on
+    temperature: float  # of the noise that a step of the diffusion adds
+    guidance: RevealGuidance
+    schedule: MaskSchedule  # share of tokens masked after a share of the rounds
+
+
+def masked_counts(sampling: LatentSampling, tokens: int) -> list[int]:
+    """Return m of every round, 0 in the last."""
+    counts, masked = [], tokens
+    for round_ in range(1, sampling.rounds):
+        masked = sampling.schedule.remaining(round_ / sampling.rounds, tokens, masked)
+        counts.append(masked)
+    return [*counts, 0]
+
+
+def sample_latents(
+    model: MaskGenKL, condition: TextCondition, sampling: LatentSampling, random: ImageRandom
+) -> Tensor:
+    """Draw latents (B, N, C) float32; order and noise of row i come from image i's generator."""
+    config, guidance, device = model.config, sampling.guidance, random.device
+    tokens, channels = config.tokens, config.channels
+    order = random.uniform(tokens).argsort(dim=1)  # (B, N); revealed from its end
+    noise = random.normal(tokens, sampling.diffusion_steps, channels)  # (B, N, K, C), of places in the order
+    guides = guidance.weight(0, tokens) != 0
+    reading = model.read(condition.with_unconditional() if guides else condition)
+    head = HeadSampler(model.head, sampling, device)
+    latents = noise.new_zeros(len(order), tokens, channels)
+    masked = torch.ones_like(order, dtype=torch.bool)
+    before = tokens
+    for after in masked_counts(sampling, tokens):
+        if after == before:
+            continue  # more rounds than tokens: the last one is revealed in the last round
+        places = order[:, after:before]  # (B, n)
+        states = _states(model, latents, masked, reading, guides)
+        states = states.gather(1, _of(places, states))  # (B or 2B, n, D)
+        weight = guidance.weight(max(1, after), tokens)
+        drawn = head.draw(states.flatten(0, 1), noise[:, after:before].flatten(0, 1), weight)  # (R, C)
+        latents.scatter_(1, _of(places, latents), drawn.view(*places.shape, channels))
+        masked.scatter_(1, places, False)
+        before = after
+    return latents / config.scale
+
+
+def _states(model: MaskGenKL, latents: Tensor, masked: Tensor, reading: Reading, guides: bool) -> Tensor:
+    """Return the head's states (B, N, D), and in the same batch, where guided, those without text."""
+    latents = latents.to(model.positions.dtype)
+    if guides:
+        latents, masked = torch.cat([latents, latents]), torch.cat([masked, masked])
+    states: Tensor = model(latents, masked, reading)
+    return states
+
+
+def _of(places: Tensor, x: Tensor) -> Tensor:
+    """Return places (B, n) as an index into x (B or 2B, N, C)."""
+    copies, channels = len(x) // len(places), x.shape[-1]
+    return places.repeat(copies, 1)[..., None].expand(-1, -1, channels)
+
+
+class HeadSampler:
+    """A diffusion head that draws the latents of tokens from the backbone's states."""
+
+    def __init__(self, head: DiffusionHead, sampling: LatentSampling, device: torch.device) -> None:
+        self.head, self.temperature = head, sampling.temperature
+        self.process = respaced_diffusion(sampling.diffusion_steps, device)
+        self.order = torch.arange(sampling.diffusion_steps, device=device).flip(0)  # (K,), the noisiest first
+        self.steps = head.embed_steps(self.process.steps).flip(0)  # (K, W)
+        self.layers = [_Layer(block) for block in head.each_block()]
+        self.final = _Adaptive(head.final_modulation)
+
+    def draw(self, states: Tensor, noise: Tensor, weight: float) -> Tensor:
+        """Return latents (R, C) under states (R, D), or (2R, D) to be guided by `weight`, from noise (R, K, C).
+
+        The first noise is what the diffusion starts from; its last step adds none.
+        """
+        tokens, rows = len(noise), len(states)
+        token_of = torch.arange(rows, device=states.device) % tokens
+        token_of = F.pad(token_of, (0, padding(rows, self.head.condition.weight)))  # rows and padding
+        conditions = F.pad(self.head.condition(states), (0, 0, 0, len(token_of) - rows))
+        chunk = max(1, CONDITION_ROWS // len(token_of))
+        x = noise[:, 0]
+        for index in range(noise.shape[1]):
+            if index % chunk == 0:
+                self._prepare(conditions, self.steps[index : index + chunk])
+            predicted, v = self._predict(x, token_of, index % chunk)[:rows].chunk(2, dim=1)  # (R or 2R, C)
+            if rows > tokens:
+                conditional, unconditional = predicted.chunk(2)
+                predicted = guided(conditional, unconditional, weight)
+            t = self.order[index : index + 1]
+            mean = self.process.posterior_mean(self.process.clean(x, predicted, t), x, t)
+            if index + 1 == noise.shape[1]:
+                return mean
+            deviation = torch.exp(0.5 * self.process.log_variance(v[:tokens], t))
+            x = torch.addcmul(mean, deviation, noise[:, index + 1], value=self.temperature)
+        raise AssertionError("no step")
+
+    def _prepare(self, conditions: Tensor, steps: Tensor) -> None:
+        """Compute every norm's scale and shift for conditions (rows, W) at steps (chunk, W)."""
+        both = F.silu(steps[:, None] + conditions)  # (chunk, rows, W)
+        for adaptive in (*(layer.adaptive for layer in self.layers), self.final):
+            adaptive.prepare(both)
+
+    def _predict(self, x: Tensor, token_of: Tensor, index: int) -> Tensor:
+        """Return (noise, v) (rows, 2C) float32 at one of the prepared steps."""
+        h = self.head.input(x.to(self.steps.dtype))[token_of]  # (rows, W)
+        for layer in self.layers:
+            h = layer(h, index)
+        shift, scale = self.final.at(index)
+        h = torch.addcmul(shift, self.head.final_norm(h), scale)
+        prediction: Tensor = self.head.output(h)
+        return prediction.float()
+
+
+class _Adaptive:
+    """A linear layer of the condition: shift, 1 + scale, and a gate if it has one, for many steps at once."""
+
+    def __init__(self, modulation: nn.Linear) -> None:
+        bias = modulation.bias.clone()
+        bias.view(-1, modulation.in_features)[1] += 1
+        self.multiply = multiplier(modulation.weight, bias)
+
+    def prepare(self, conditions: Tensor) -> None:
+        """Compute the parts for conditions (steps, rows, W)."""
+        out = self.multiply(conditions.flatten(0, 1))
+        self.table = out.view(*conditions.shape[:2], -1, conditions.shape[2])  # (steps, rows, parts, W)
+
+    def at(self, index: int) -> tuple[Tensor, ...]:
+        """Return the parts, (rows, W) each, at one of the prepared steps."""
+        return self.table[index].unbind(1)
+
+
+class _Layer:
+    """A block of the head, its weights packed."""
+
+    def __init__(self, block: HeadBlock) -> None:
+        self.norm, self.adaptive = block.norm, _Adaptive(block.modulation)
+        self.up, self.down = (multiplier(linear.weight, linear.bias) for linear in (block.up, block.down))
+
+    def __call__(self, x: Tensor, index: int) -> Tensor:
+        """Return x (rows, W) after the block at one of the prepared steps."""
+        shift, scale, gate = self.adaptive.at(index)
+        hidden = F.silu(self.up(torch.addcmul(shift, self.norm(x), scale)))
+        return torch.addcmul(x, gate, self.down(hidden))
