@@ -198,8 +198,9 @@ class KeyMap(NamedTuple):
     rename: tuple[tuple[str, str], ...]  # (regular expression, replacement), in order, all that match
     merge: tuple[tuple[tuple[str, ...], str], ...]  # suffixes concatenated on dimension 0 → suffix
     squeeze: tuple[str, ...]  # regular expressions of 1x1 convolutions that are linear layers here
-    select: tuple[tuple[str, int], ...]  # (key, row): keep one row of a table
+    select: tuple[tuple[str, int | tuple[int, ...]], ...]  # (key, index): keep one row of a table
     unused: tuple[str, ...]  # regular expressions of released entries that hold no parameter
+    tied: tuple[tuple[str, str], ...] = ()  # (released entry, another that it repeats): dropped if it does
 
 
 _VIT = (  # encoder and decoder of every 1D tokenizer
@@ -328,6 +329,71 @@ _RAR = KeyMap(
     unused=(),
 )
 
+_MMDIT = (  # of both MaskGens, below `blocks`
+    (r"\.norm1\.linear\.", ".image.modulation."),
+    (r"\.norm1_context\.linear\.", ".text.modulation."),
+    (r"\.attn\.to_([qkv])\.", r".image.\1."),
+    (r"\.attn\.add_([qkv])_proj\.", r".text.\1."),
+    (r"\.attn\.to_out\.0\.", ".image.out."),
+    (r"\.attn\.to_add_out\.", ".text.out."),
+    (r"\.ff\.net\.0\.proj\.", ".image.up."),
+    (r"\.ff\.net\.2\.", ".image.down."),
+    (r"\.ff_context\.net\.0\.proj\.", ".text.up."),
+    (r"\.ff_context\.net\.2\.", ".text.down."),
+)
+
+_MMDIT_MERGE = tuple(
+    (tuple(f".{stream}.{part}.{kind}" for part in "qkv"), f".{stream}.qkv.{kind}")
+    for stream in ("image", "text")
+    for kind in ("weight", "bias")
+)
+
+_MASKGEN_VQ = KeyMap(
+    rename=(
+        (r"^pos_embed$", "positions"),
+        (r"^embeddings\.", "embedding."),
+        (r"^text_embed_proj\.", "backbone.text_projection."),
+        (r"^cond_pooled_proj\.", "backbone.pooled_projection."),
+        (r"^blocks\.", "backbone.blocks."),
+        (r"^norm\.linear\.", "backbone.final_modulation."),
+        *_MMDIT,
+    ),
+    merge=_MMDIT_MERGE,
+    squeeze=(),
+    select=(("positions", 0),),
+    unused=(),
+    tied=(("lm_head.weight", "embeddings.weight"),),
+)
+
+_MASKGEN_KL = KeyMap(
+    rename=(
+        (r"^decoder_pos_embed_learned$", "positions"),
+        (r"^diffusion_pos_embed_learned$", "output_positions"),
+        (r"^z_proj\.", "input."),
+        (r"^z_proj_ln\.", "norm_in."),
+        (r"^text_emb\.", "backbone.text_projection."),
+        (r"^text_pooled_emb\.", "backbone.pooled_projection."),
+        (r"^decoder_blocks\.", "backbone.blocks."),
+        (r"^decoder_norm\.linear\.", "backbone.final_modulation."),
+        (r"^diffloss\.net\.", "head."),
+        (r"^head\.input_proj\.", "head.input."),
+        (r"^head\.time_embed\.mlp\.", "head.time."),
+        (r"^head\.cond_embed\.", "head.condition."),
+        (r"^head\.res_blocks\.", "head.blocks."),
+        (r"^head\.final_layer\.linear\.", "head.output."),
+        (r"^head\.final_layer\.adaLN_modulation\.1\.", "head.final_modulation."),
+        (r"\.adaLN_modulation\.1\.", ".modulation."),
+        (r"\.in_ln\.", ".norm."),
+        (r"^head\.(.*)\.mlp\.0\.", r"head.\1.up."),
+        (r"^head\.(.*)\.mlp\.2\.", r"head.\1.down."),
+        *_MMDIT,
+    ),
+    merge=_MMDIT_MERGE,
+    squeeze=(),
+    select=(("positions", 0), ("output_positions", 0), ("mask_token", (0, 0))),
+    unused=(),
+)
+
 KEY_MAPS = {
     "maskgit_vqgan": _MASKGIT_VQGAN,
     "titok_vq_legacy_stage1": _TITOK_TWO_STAGE,  # the parts that stage 1 trains, without the pixel path
@@ -340,16 +406,21 @@ KEY_MAPS = {
     "maskgit_vit": _MASKGIT_VIT,
     "maskgit_uvit": _MASKGIT_UVIT,
     "rar": _RAR,
+    "maskgen_vq": _MASKGEN_VQ,
+    "maskgen_kl": _MASKGEN_KL,
 }
 
 
 def from_published(system: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a released state dict in our layout; what is missing in it is missing in ours."""
+    """Return a released state dict in our layout; what is missing in it is missing in ours.
+
+    Raises OnetokError for an unknown system, and where tied entries differ.
+    """
     if system not in KEY_MAPS:
         raise OnetokError(f"no key map for {system!r}, known: {', '.join(sorted(KEY_MAPS))}")
     key_map = KEY_MAPS[system]
     ours: dict[str, Tensor] = {}
-    for name, tensor in state.items():
+    for name, tensor in _untied(state, key_map).items():
         if any(re.search(pattern, name) for pattern in key_map.unused):
             continue
         for pattern, replacement in key_map.rename:
@@ -364,6 +435,19 @@ def from_published(system: str, state: Mapping[str, Tensor]) -> dict[str, Tensor
         if name in ours:  # what is missing, load_strictly names
             ours[name] = ours[name][row]
     return ours
+
+
+def _untied(state: Mapping[str, Tensor], key_map: KeyMap) -> dict[str, Tensor]:
+    """Return the entries but for those that repeat another."""
+    for name, other in key_map.tied:
+        if name in state and other in state and not _same(state[name], state[other]):
+            raise OnetokError(f"tensor {name!r} differs from {other!r}, expected the same: they are tied")
+    repeated = {name for name, _ in key_map.tied}
+    return {name: tensor for name, tensor in state.items() if name not in repeated}
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and (a.is_meta or a.data_ptr() == b.data_ptr() or torch.equal(a, b))
 
 
 def load_strictly(model: torch.nn.Module, state: Mapping[str, Tensor], source: str) -> None:

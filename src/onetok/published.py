@@ -16,8 +16,11 @@ from torch import nn
 from onetok import params
 from onetok.configs import PUBLISHED_INIT, titok_fields, vqgan_config
 from onetok.errors import OnetokError, nearest
+from onetok.models.maskgen_kl import MaskGenKL, MaskGenKLConfig
+from onetok.models.maskgen_vq import MaskGenVQ, MaskGenVQConfig
 from onetok.models.maskgit import MaskGIT, MaskGITConfig
 from onetok.models.maskgit_uvit import MaskGITUViT
+from onetok.models.mmdit import MMDiTConfig
 from onetok.models.quantizers import GaussianConfig, QuantizerConfig, VectorQuantizerConfig
 from onetok.models.rar import RAR, RARConfig
 from onetok.models.tatitok import TATiTok, TATiTokConfig
@@ -259,6 +262,48 @@ def _rar(config: Mapping[str, Any]) -> RARConfig:
     return RARConfig(**_generator(config), checkpointing=False)  # a setting of training, not of the model
 
 
+def _mmdit(config: Mapping[str, Any]) -> MMDiTConfig:
+    released = config["model"]["maskgen"]
+    return MMDiTConfig(
+        width=released["decoder_embed_dim"],
+        layers=released["decoder_depth"],
+        heads=released["decoder_num_heads"],
+        text_width=CLIP_TEXT["text_width"],
+        pooled_width=CLIP_TEXT["text_width"],
+        aesthetic_width=released["micro_condition_embed_dim"],
+        checkpointing=False,
+    )
+
+
+def _maskgen(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that both MaskGens share."""
+    return {
+        "tokens": config["model"]["vq_model"]["num_latent_tokens"],
+        "backbone": _mmdit(config),
+        "text_dropout": config["model"]["maskgen"]["text_drop_prob"],
+        "init_std": PUBLISHED_INIT_STD,
+    }
+
+
+def _maskgen_vq(config: Mapping[str, Any]) -> MaskGenVQConfig:
+    return MaskGenVQConfig(
+        **_maskgen(config),
+        codebook_size=config["model"]["vq_model"]["codebook_size"],
+        spare_rows=config["model"]["maskgen"]["condition_num_classes"] + 1,
+    )
+
+
+def _maskgen_kl(config: Mapping[str, Any]) -> MaskGenKLConfig:
+    tokenizer = config["model"]["vq_model"]
+    return MaskGenKLConfig(
+        **_maskgen(config),
+        channels=tokenizer["token_size"],
+        scale=tokenizer["scale_factor"],
+        head_width=config["losses"]["diffloss_w"],
+        head_layers=config["losses"]["diffloss_d"],
+    )
+
+
 SYSTEMS = {
     "maskgit_vqgan": System(VQGAN, _maskgit_vqgan),
     "titok_vq_two_stage": System(TiTokTwoStage, _titok_two_stage),
@@ -269,4 +314,6 @@ SYSTEMS = {
     "maskgit_vit": System(MaskGIT, _maskgit),
     "maskgit_uvit": System(MaskGITUViT, _maskgit),
     "rar": System(RAR, _rar),
+    "maskgen_vq": System(MaskGenVQ, _maskgen_vq),
+    "maskgen_kl": System(MaskGenKL, _maskgen_kl),
 }

@@ -22,6 +22,8 @@ from onetok.losses.masked import MaskedLoss
 from onetok.losses.reconstruction import ReconstructionLoss
 from onetok.models.classifier import Classifier
 from onetok.models.discriminator import Discriminator
+from onetok.models.maskgen_kl import MaskGenKL
+from onetok.models.maskgen_vq import MaskGenVQ
 from onetok.models.maskgit import MaskedGenerator, MaskGIT
 from onetok.models.maskgit_uvit import MaskGITUViT
 from onetok.models.quantizers import Reconstruction, Tokens
@@ -200,6 +202,11 @@ NO_DECAY: dict[type[nn.Module], tuple[str, ...]] = {
     MaskGIT: ("positions", "embedding"),
     MaskGITUViT: ("positions", "embedding"),
     RAR: ("positions", "embedding", "timesteps", "final_modulation"),
+    MaskGenVQ: ("positions", "embedding", "text_projection", "modulation"),
+    MaskGenKL: (
+        *("positions", "mask_token", "image.modulation", "text.modulation", "backbone.final_modulation"),
+        *("head.time", "head.condition"),
+    ),
 }
 
 
