@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from onetok.errors import OnetokError, nearest
 from onetok.metrics import names
@@ -37,6 +37,8 @@ from onetok.params import (
     Quantizer,
     RARGenerator,
     Samples,
+    SceneShape,
+    ScenesSource,
     Speed,
     Stage1Tokenizer,
     Stage2Tokenizer,
@@ -55,6 +57,7 @@ from onetok.params import (
 )
 
 IMAGENET_CLASSES = 1000
+SCENE_SHAPES = get_args(SceneShape)
 
 
 def inconsistencies(study: Study) -> Iterator[tuple[str, str, str]]:
@@ -70,11 +73,30 @@ def inconsistencies(study: Study) -> Iterator[tuple[str, str, str]]:
 
 def _dataset(study: Study, dataset: Dataset) -> Iterator[str]:
     source = dataset.source
+    if isinstance(source, ScenesSource):
+        yield from _scenes(source, dataset)
+        return
     if source.caption is not None and "{class}" not in source.caption:
         yield f"source.caption: {source.caption!r} lacks {{class}}; without captions, it is null"
     imagenet = isinstance(source, ImageFolderSource) and source.class_names == "imagenet"
     if imagenet and dataset.classes != IMAGENET_CLASSES:
         yield f"source.class_names: imagenet needs {IMAGENET_CLASSES} classes, found {dataset.classes}"
+
+
+def _scenes(source: ScenesSource, dataset: Dataset) -> Iterator[str]:
+    classes = len(SCENE_SHAPES) * len(source.colors)
+    if dataset.classes != classes:
+        yield f"classes {dataset.classes}, expected {classes}: one for each shape in each of source.colors"
+    if len(set(source.colors)) < len(source.colors):
+        yield f"source.colors: {', '.join(source.colors)} names a colour twice"
+    (least, most), cell = source.sides, source.size / 2
+    if source.size % 2 or least > most or most + 2 * source.jitter > cell:
+        yield f"source: sides {least} to {most} and jitter {source.jitter} do not fit a cell of {cell:g} pixels"
+    if not 0 < source.vividness[0] <= source.vividness[1]:
+        yield f"source.vividness: found {list(source.vividness)}, expected two rising numbers above 0"
+    for color, shape in source.held_out_colors:
+        if color not in source.colors:
+            yield f"source.held_out_colors: {color} {shape} is of no colour in source.colors"
 
 
 def _encoder(study: Study, encoder: Encoder) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Shards: webdataset tar files with fixed metadata, and an index that makes any sample one read away.
 
-    shards/<split>/shard-000000.tar     <key>.png|jpg|…  <key>.cls  [<key>.txt]
+    shards/<split>/shard-000000.tar     <key>.png|jpg|…  <key>.cls  [<key>.txt]  [<key>.json]
     shards/<split>/index.npy            one row a sample: key, label, shard, and where its bytes lie
 
 `webdataset` reads the tars in sequence as it reads any other; training reads them by index, so that the order of
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import webdataset
 
+from onetok.data.records import Record, read_record, write_record
 from onetok.data.sources import Sample
 from onetok.errors import OnetokError
 
@@ -24,7 +25,7 @@ from onetok.errors import OnetokError
 def write_shards(samples: Iterable[Sample], directory: Path, samples_per_shard: int) -> int:
     """Write shards and their index; return the number of samples. The same samples give the same bytes."""
     directory.mkdir(parents=True, exist_ok=True)
-    rows: list[tuple[Any, ...]] = []
+    rows: list[dict[str, Any]] = []
     for shard, chunk in enumerate(_chunks(samples, samples_per_shard)):
         path = directory / f"shard-{shard:06d}.tar"
         keys = [sample.key for sample in chunk]
@@ -39,26 +40,27 @@ def write_shards(samples: Iterable[Sample], directory: Path, samples_per_shard: 
         rows += _locate(path, shard, keys, {sample.key: sample for sample in chunk})
     if not rows:
         raise OnetokError(f"{directory}: no samples to write")
-    key_width = max(len(row[0]) for row in rows)
-    index = np.array(rows, dtype=_index_dtype(key_width))
+    dtype = _index_dtype(max(len(row["key"]) for row in rows), any(row["record_size"] for row in rows))
+    index = np.array([tuple(row[name] for name in dtype.names or ()) for row in rows], dtype=dtype)
     if len(np.unique(index["key"])) != len(index):
         raise OnetokError(f"{directory}: two samples have the same key, expected unique keys")
     np.save(directory / "index.npy", index)
     return len(rows)
 
 
-def _index_dtype(key_width: int) -> np.dtype[Any]:
-    return np.dtype(
-        [
-            ("key", f"S{key_width}"),
-            ("label", "<i4"),
-            ("shard", "<u4"),
-            ("image_offset", "<u8"),
-            ("image_size", "<u4"),
-            ("caption_offset", "<u8"),  # size 0 where there is no caption
-            ("caption_size", "<u4"),
-        ]
-    )
+def _index_dtype(key_width: int, records: bool) -> np.dtype[Any]:
+    columns = [
+        ("key", f"S{key_width}"),
+        ("label", "<i4"),
+        ("shard", "<u4"),
+        ("image_offset", "<u8"),
+        ("image_size", "<u4"),
+        ("caption_offset", "<u8"),  # size 0 where there is no caption
+        ("caption_size", "<u4"),
+    ]
+    if records:
+        columns += [("record_offset", "<u8"), ("record_size", "<u4")]  # size 0 where there is no record
+    return np.dtype(columns)
 
 
 def _chunks(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
@@ -77,22 +79,26 @@ def _members(sample: Sample) -> dict[str, Any]:
     members["cls"] = str(sample.label).encode()
     if sample.caption is not None:
         members["txt"] = sample.caption.encode("utf-8")
+    if sample.record is not None:
+        members["json"] = write_record(sample.record)
     return members
 
 
-def _locate(path: Path, shard: int, keys: list[str], samples: dict[str, Sample]) -> list[tuple[Any, ...]]:
+def _locate(path: Path, shard: int, keys: list[str], samples: dict[str, Sample]) -> list[dict[str, Any]]:
     """Read back where each member lies in the tar."""
     with tarfile.open(path) as tar:
         places = {member.name: (member.offset_data, member.size) for member in tar}
     rows = []
     for key in keys:
-        image = places[f"{key}.{samples[key].suffix}"]
-        rows.append((key.encode(), samples[key].label, shard, *image, *places.get(f"{key}.txt", (0, 0))))
+        row: dict[str, Any] = {"key": key.encode(), "label": samples[key].label, "shard": shard}
+        for member, suffix in (("image", samples[key].suffix), ("caption", "txt"), ("record", "json")):
+            row[f"{member}_offset"], row[f"{member}_size"] = places.get(f"{key}.{suffix}", (0, 0))
+        rows.append(row)
     return rows
 
 
 class Shards:
-    """Random access to the samples of one split: a sequence of encoded images, labels and captions."""
+    """Random access to the samples of one split: a sequence of encoded images, labels, captions and records."""
 
     def __init__(self, directory: Path) -> None:
         path = directory / "index.npy"
@@ -122,6 +128,14 @@ class Shards:
 
     def caption(self, i: int) -> str:
         return self._read(i, "caption").decode("utf-8")
+
+    def record(self, i: int) -> Record:
+        """Return what the dataset says of sample `i` beside its caption. Raises OnetokError where it says nothing."""
+        if "record_size" not in self.index.dtype.names or not self.index["record_size"][i]:
+            raise OnetokError(
+                f"{self.directory}: sample {self.key(i)} has no record, expected {self.key(i)}.json"
+            )
+        return read_record(self._read(i, "record"), f"{self.directory}: {self.key(i)}.json")
 
     def _read(self, i: int, member: str) -> bytes:
         row = self.index[i]

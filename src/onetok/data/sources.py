@@ -10,8 +10,18 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from onetok.data import scenes
+from onetok.data.records import Record, read_record
 from onetok.errors import OnetokError
-from onetok.params import Dataset, DigitsSource, HoldOut, ImageFolderSource, SplitFolders
+from onetok.params import (
+    Dataset,
+    DigitsSource,
+    HoldOut,
+    ImageFolderSource,
+    ScenesSource,
+    SplitFolders,
+    SplitScenes,
+)
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 RESAMPLING = {
@@ -30,6 +40,7 @@ class Sample(NamedTuple):
     suffix: str  # "png", "jpg", …
     label: int
     caption: str | None
+    record: Record | None = None
 
 
 class DigitsPool:
@@ -42,9 +53,7 @@ class DigitsPool:
         self.source, self.images, self.labels = source, digits.images, digits.target
         self.classes = [str(name) for name in digits.target_names]
 
-    def items(self, folder: str | None) -> list[tuple[int, int]]:
-        if folder is not None:
-            raise OnetokError("dataset: the digits have no split folders, expected split.kind hold-out")
+    def items(self) -> list[tuple[int, int]]:
         return [(int(label), index) for index, label in enumerate(self.labels)]
 
     def read(self, label: int, item: int) -> Sample:
@@ -57,15 +66,39 @@ class DigitsPool:
         return Sample(f"digit-{item:04d}", buffer.getvalue(), "png", label, caption)
 
 
+class ScenesPool:
+    """Scenes of every split, one after the other, as PNGs."""
+
+    def __init__(self, source: ScenesSource) -> None:
+        self.source, self.drawn = source, list[tuple[scenes.Split, int]]()
+        self.classes = [f"{color} {shape}" for shape in scenes.SHAPES for color in source.colors]
+
+    def items(self, split: scenes.Split, count: int) -> list[tuple[int, int]]:
+        found = []
+        for index in range(count):
+            scene = scenes.scene(self.source, split, index)
+            found.append((scene.label(self.source.colors), len(self.drawn)))
+            self.drawn.append((split, index))
+        return found
+
+    def read(self, label: int, item: int) -> Sample:
+        split, index = self.drawn[item]
+        scene = scenes.scene(self.source, split, index)
+        buffer = io.BytesIO()
+        Image.fromarray(scenes.draw(scene, self.source).transpose(1, 2, 0)).save(buffer, format="PNG")
+        key = f"{split}-{index:06d}"
+        return Sample(key, buffer.getvalue(), "png", label, scene.request.caption, scene.record)
+
+
 class FolderPool:
     """Class sub-folders of image files; a caption beside an image wins over the template."""
 
-    def __init__(self, source: ImageFolderSource, folders: list[str | None]) -> None:
+    def __init__(self, source: ImageFolderSource, folder: str | None) -> None:
         self.root = Path(source.path)
         if not self.root.is_dir():
             raise OnetokError(f"{self.root}: no such folder (source.path of the dataset)")
         self.files: list[Path] = []
-        self.classes = self._class_names(folders[0])
+        self.classes = self._class_names(folder)
         self.labels = {name: label for label, name in enumerate(self.classes)}
         self.source, self.names = source, self._names(source)
 
@@ -124,15 +157,17 @@ class FolderPool:
                 caption = beside.read_text(encoding="utf-8")
             except UnicodeDecodeError as error:
                 raise OnetokError(f"{beside}: not UTF-8 text ({error.reason})") from None
+        said = path.with_suffix(".json")
+        record = read_record(said.read_bytes(), said) if said.exists() else None
         key = path.relative_to(self.root).with_suffix("").as_posix().replace("/", "-").replace(".", "_")
-        return Sample(key, content, path.suffix.lower().lstrip("."), label, caption)
+        return Sample(key, content, path.suffix.lower().lstrip("."), label, caption, record)
 
 
 def _caption(template: str | None, name: str) -> str | None:
     return template.replace("{class}", name) if template is not None else None
 
 
-Pool = DigitsPool | FolderPool
+Pool = DigitsPool | ScenesPool | FolderPool
 
 
 class Split:
@@ -153,20 +188,42 @@ def read_splits(dataset: Dataset) -> dict[str, Split]:
 
     Raises OnetokError where a folder is missing or empty, a file is no image, or the number of classes differs.
     """
-    split = dataset.split
-    folders: list[str | None] = [split.train, split.val] if isinstance(split, SplitFolders) else [None]
-    pool = open_pool(dataset, folders)
+    pool = open_pool(dataset)
     if len(pool.classes) != dataset.classes:
         raise OnetokError(f"dataset: found {len(pool.classes)} classes, expected {dataset.classes} (params)")
-    listed = [pool.items(folder) for folder in folders]
-    train, val = listed if isinstance(split, SplitFolders) else _hold_out(listed[0], split)
+    train, val = _list(pool, dataset.split)
     return {"train": Split(pool, train), "val": Split(pool, val)}
 
 
-def open_pool(dataset: Dataset, folders: list[str | None]) -> Pool:
-    if isinstance(dataset.source, DigitsSource):
-        return DigitsPool(dataset.source)
-    return FolderPool(dataset.source, folders)
+def open_pool(dataset: Dataset) -> Pool:
+    match dataset.source:
+        case DigitsSource():
+            return DigitsPool(dataset.source)
+        case ScenesSource():
+            return ScenesPool(dataset.source)
+        case _:
+            split = dataset.split
+            return FolderPool(dataset.source, split.train if isinstance(split, SplitFolders) else None)
+
+
+_SPLITS = {DigitsPool: "hold-out", ScenesPool: "scenes", FolderPool: "hold-out or folders"}
+
+
+def _list(pool: Pool, split: HoldOut | SplitFolders | SplitScenes) -> tuple[list[tuple[int, int]], ...]:
+    """Return the items of both splits."""
+    match pool, split:
+        case ScenesPool(), SplitScenes():
+            val = pool.items("val", split.val) + pool.items("held-out", split.held_out)
+            return pool.items("train", split.train), val
+        case FolderPool(), SplitFolders():
+            return pool.items(split.train), pool.items(split.val)
+        case FolderPool(), HoldOut():
+            return _hold_out(pool.items(None), split)
+        case DigitsPool(), HoldOut():
+            return _hold_out(pool.items(), split)
+    raise OnetokError(
+        f"dataset: found split.kind {split.kind}, expected {_SPLITS[type(pool)]} for its source"
+    )
 
 
 def _hold_out(items: list[tuple[int, int]], split: HoldOut) -> tuple[list[tuple[int, int]], ...]:

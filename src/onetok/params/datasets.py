@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from onetok.params.base import Caption, Count, Positive, Strict
+from onetok.params.base import Caption, Count, Fraction, Positive, Strict
+
+SceneShape = Literal["circle", "square", "triangle"]
+SceneColor = Literal["red", "green", "blue", "yellow", "purple", "cyan"]
+Relation = Literal["left of", "right of", "above", "below"]
+ColoredShape = Annotated[tuple[SceneColor, SceneShape], Field(strict=False)]
+RelatedShapes = Annotated[tuple[SceneShape, Relation, SceneShape], Field(strict=False)]
 
 
 class DigitsSource(Strict):
@@ -27,6 +33,30 @@ class ImageFolderSource(Strict):
     class_names: Literal["folders", "imagenet"] = Field(description="what {class} is in the caption")
 
 
+class ScenesSource(Strict):
+    """Generated pictures of flat shapes in a grid of 2 x 2 cells, with captions (onetok.data.scenes)."""
+
+    kind: Literal["scenes"]
+    seed: Count
+    size: Positive = Field(description="of the square picture, pixels; even")
+    colors: tuple[SceneColor, ...] = Field(strict=False, min_length=2)
+    sides: tuple[Positive, Positive] = Field(strict=False, description="of a shape, pixels: least and most")
+    jitter: Count = Field(description="most pixels between the middles of a shape and of its cell, each way")
+    vividness: tuple[Fraction, Fraction] = Field(
+        strict=False, description="share of a colour's distance from grey in the dullest and most vivid scene"
+    )
+    held_out_colors: tuple[ColoredShape, ...] = Field(
+        strict=False, description="[colour, shape]: in no training scene"
+    )
+    held_out_relations: tuple[RelatedShapes, ...] = Field(
+        strict=False,
+        description="[shape, relation, shape]: in no training caption, in these words or mirrored",
+    )
+    evaluation_share: Fraction = Field(
+        description="of the requests of tasks that name two shapes: in no training caption"
+    )
+
+
 class HoldOut(Strict):
     """Validation images drawn from each class of one pool, at random from the seed."""
 
@@ -43,9 +73,18 @@ class SplitFolders(Strict):
     val: str
 
 
+class SplitScenes(Strict):
+    """So many scenes; the validation split ends with those that show what training never has."""
+
+    kind: Literal["scenes"]
+    train: Positive
+    val: Positive = Field(description="without the held-out ones; a multiple of the six tasks")
+    held_out: Count
+
+
 class Dataset(Strict):
-    source: DigitsSource | ImageFolderSource = Field(discriminator="kind")
-    split: HoldOut | SplitFolders = Field(discriminator="kind")
+    source: DigitsSource | ImageFolderSource | ScenesSource = Field(discriminator="kind")
+    split: HoldOut | SplitFolders | SplitScenes = Field(discriminator="kind")
     classes: Positive
     samples_per_shard: Positive
 
