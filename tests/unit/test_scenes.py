@@ -230,6 +230,11 @@ def test_a_record_beside_an_image_is_read(folder_dataset):  # noqa: F811
             b'{"aesthetic": 5.0, "augmented": null, "prompt": {"tag": "x", "prompt": "", "include": [{"class": 3}]}}',
             r"prompt\.include\.0\.class: .*found 3",
         ),
+        (
+            b'{"aesthetic": 5.0, "augmented": null, "prompt": {"tag": "x", "prompt": "", '
+            b'"include": [{"class": "a", "count": 1, "position": ["above", 0]}]}}',
+            r"prompt: .*item 0 lies above item 0, not before it",
+        ),
         (b"{", "not JSON in UTF-8"),
         (b'{"aesthetic": "\xe9"}', "not JSON in UTF-8"),
         (b"[]", r"found \[\]"),

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from onetok.errors import OnetokError
 from onetok.params import Count, Positive, Relation, Strict
@@ -45,6 +45,15 @@ class Prompt(Strict):
     exclude: tuple[Excluded, ...] = Field(default=(), strict=False)
     prompt: str = Field(description="the caption")
     held_out: bool = Field(default=False, description="nothing of this kind was trained on")
+
+    @model_validator(mode="after")
+    def _positions_look_back(self) -> Self:
+        for index, wanted in enumerate(self.include):
+            if wanted.position is not None and wanted.position[1] >= index:
+                raise ValueError(
+                    f"item {index} lies {wanted.position[0]} item {wanted.position[1]}, not before it"
+                )
+        return self
 
 
 class Record(Strict):

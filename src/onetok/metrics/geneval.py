@@ -134,9 +134,7 @@ class ScenesExact:
     what it looks most like. A cell from which more is left over than the faintest shape holds is unreadable.
     """
 
-    SLACK = (
-        2  # pixels beyond the source's jitter and one beyond its sides, for pictures that are near a scene
-    )
+    SLACK = 2  # pixels beyond the source's jitter in which shapes are looked for; one beyond its sides
 
     def __init__(self, source: ScenesSource) -> None:
         self.source, self.cell = source, source.size // 2
@@ -167,10 +165,10 @@ class ScenesExact:
         projected = torch.einsum("nkp,tp->nkt", cells, self.masks)  # (4B, 3, T)
         products = torch.einsum("ck,nkt->nct", self.colors, projected)  # (4B, C, T)
         vividness = (products / self.norms).clamp(*self.source.vividness)
-        gains = (vividness * (2 * products - vividness * self.norms)).flatten(
-            1
-        )  # (4B, C·T), error less than empty's
-        gain, best = gains.max(dim=1)
+        gains = vividness * (
+            2 * products - vividness * self.norms
+        )  # (4B, C, T), how much less error than empty
+        gain, best = gains.flatten(1).max(dim=1)
         left = cells.square().sum(dim=(1, 2)) - gain.clamp(min=0)
         readings = [
             self._read(cell % 4, *row)
