@@ -64,13 +64,13 @@ def test_a_pixel_says_whether_a_shape_covers_it():
     scene = next(s for s in draw_many("train", 60)[0] if len(s.things) == 1)
     picture, thing = scenes.draw(scene, SOURCE), scene.things[0]
     top, left = (16 * step for step in divmod(thing.cell, 2))
-    middle = picture[:, top + 8 + thing.down, left + 8 + thing.right] / 255 - 0.5
+    middle = picture[:, top + 8 + thing.down, left + 8 + thing.right] / 255
     share = 0.7 + 0.3 * (scene.aesthetic - 4) / 3
-    assert middle == pytest.approx(share * (np.array(scenes.COLORS[thing.color]) - 0.5), abs=0.004)
+    assert middle == pytest.approx(share * np.array(scenes.COLORS[thing.color]), abs=0.002)
     elsewhere = np.delete(
         picture.reshape(3, 2, 16, 2, 16).transpose(1, 3, 0, 2, 4).reshape(4, -1), thing.cell, 0
     )
-    assert set(elsewhere.flat) == {128}
+    assert set(elsewhere.flat) == {0}
 
 
 def test_a_square_keeps_its_area_wherever_it_lies():

@@ -1,9 +1,9 @@
 """Scenes: pictures of a few flat shapes with captions, of which everything is known.
 
-A picture is a grid of 2 x 2 cells. A cell is empty or holds one shape of one colour, near its middle. The colours are
-corners of the RGB cube seen through the scene's vividness, each as far from the mid-grey background as any other. The
-prompts are those of GenEval's six tasks (arXiv 2310.11513, section 3); a scene shows what its prompt asks for and
-nothing else (docs/decisions/0010-scenes-for-learnability.md).
+A picture is a black grid of 2 x 2 cells. A cell is empty or holds one shape of one colour, near its middle. The
+colours are corners of the RGB cube, as bright as the scene's vividness. The prompts are those of GenEval's six tasks
+(arXiv 2310.11513, section 3); a scene shows what its prompt asks for and nothing else. Why scenes look like this is in
+docs/decisions/0010-scenes-for-learnability.md.
 
 Legend: S pixels of the picture's side · q = S/2 of a cell's.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,6 @@ COLORS = {
     "purple": (1.0, 0.0, 1.0),
     "cyan": (0.0, 1.0, 1.0),
 }
-BACKGROUND = 0.5  # grey, the same distance from every corner of the RGB cube
 PLACES = ("top left", "top right", "bottom left", "bottom right")  # cells in reading order
 MIRRORED = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
@@ -257,20 +256,20 @@ def _free_color(shape: str, source: ScenesSource, rng: np.random.Generator) -> s
 def draw(made: Scene, source: ScenesSource) -> NDArray[np.uint8]:
     """Draw a scene: (3, S, S) uint8."""
     cell = source.size // 2
-    image = np.full((3, source.size, source.size), BACKGROUND, dtype=np.float64)
+    image = np.zeros((3, source.size, source.size))
     low, high = AESTHETIC
     place = (made.aesthetic - low) / (high - low)
     vividness = source.vividness[0] + place * (source.vividness[1] - source.vividness[0])
     for thing in made.things:
         top, left = (cell * step for step in divmod(thing.cell, 2))
         mask = coverage(thing.shape, cell, thing.side, thing.right, thing.down)  # (q, q)
-        image[:, top : top + cell, left : left + cell] += vividness * mask * difference(thing.color)
+        image[:, top : top + cell, left : left + cell] += vividness * mask * full_color(thing.color)
     return np.rint(image * 255).astype(np.uint8)
 
 
-def difference(color: str) -> NDArray[Any]:
-    """Return a colour at full vividness less the background: (3, 1, 1) in [-0.5, 0.5]."""
-    return (np.array(COLORS[color]) - BACKGROUND).reshape(3, 1, 1)
+def full_color(color: str) -> NDArray[np.float64]:
+    """Return a colour at full vividness: (3, 1, 1) in [0, 1]."""
+    return np.array(COLORS[color]).reshape(3, 1, 1)
 
 
 @cache

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from onetok.data.images import to_float
 from onetok.data.records import Prompt
-from onetok.data.scenes import BACKGROUND, SHAPES, TASKS, UNREADABLE, coverage, difference
+from onetok.data.scenes import SHAPES, TASKS, UNREADABLE, coverage, full_color
 from onetok.errors import OnetokError
 from onetok.params import Relation, ScenesSource
 
@@ -143,7 +143,7 @@ class ScenesExact:
         sides = range(max(least - 1, 1), most + 2)
         self.templates = list(itertools.product(SHAPES, sides, reach, reach))
         masks = np.stack([coverage(shape, self.cell, *rest) for shape, *rest in self.templates])
-        colors = np.stack([difference(color)[:, 0, 0] for color in source.colors])
+        colors = np.stack([full_color(color)[:, 0, 0] for color in source.colors])
         self.masks = torch.from_numpy(masks).float().flatten(1)  # (T, q²)
         self.colors = torch.from_numpy(colors).float()  # (C, 3)
         self.norms = self.masks.square().sum(1) * self.colors.square().sum(1)[:, None]  # (C, T)
@@ -161,7 +161,7 @@ class ScenesExact:
             raise OnetokError(
                 f"scenes-exact: found pictures {found}, expected (B, 3, {side}, {side}) torch.uint8"
             )
-        cells = rearrange(to_float(images.cpu()) - BACKGROUND, "b k (y h) (x w) -> (b y x) k (h w)", y=2, x=2)
+        cells = rearrange(to_float(images.cpu()), "b k (y h) (x w) -> (b y x) k (h w)", y=2, x=2)
         projected = torch.einsum("nkp,tp->nkt", cells, self.masks)  # (4B, 3, T)
         products = torch.einsum("ck,nkt->nct", self.colors, projected)  # (4B, C, T)
         vividness = (products / self.norms).clamp(*self.source.vividness)
