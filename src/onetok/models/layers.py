@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from onetok.sampling.packing import multiplier
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TransformerSize:
@@ -23,6 +25,15 @@ class TransformerSize:
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not divisible by {self.heads} heads")
+
+
+class PackedLinear(nn.Linear):
+    """A linear layer that in inference multiplies by a packed copy of its weight, for layers called many times."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_inference_mode_enabled():
+            return multiplier(self.weight, self.bias)(x)
+        return super().forward(x)
 
 
 class Attention(nn.Module):

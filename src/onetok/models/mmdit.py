@@ -20,6 +20,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from onetok.models.layers import PackedLinear
+
 EPS = 1e-6  # of every norm
 HIDDEN = 4  # times the width, of the feed-forward
 
@@ -90,10 +92,10 @@ class Stream(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.modulation = nn.Linear(width, self.parts * width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-        self.up = nn.Linear(width, HIDDEN * width)
-        self.down = nn.Linear(HIDDEN * width, width)
+        self.qkv = PackedLinear(width, 3 * width)
+        self.out = PackedLinear(width, width)
+        self.up = PackedLinear(width, HIDDEN * width)
+        self.down = PackedLinear(HIDDEN * width, width)
 
     def project(self, x: Tensor, parts: Parts) -> Tensor:
         """Return queries, keys and values (B, L, 3D) of x (B, L, D)."""

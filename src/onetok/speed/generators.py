@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from onetok import params
 from onetok.consistency import TokenShape, token_shape, tokenizer_of
+from onetok.models.maskgen_kl import MaskGenKL
+from onetok.models.maskgen_vq import MaskGenVQ
+from onetok.models.mmdit import TextCondition
 from onetok.published import GeneratorEntry, build_published_generator
 from onetok.registry import build_generator_objective, build_sampling
 from onetok.sampling.seeds import ImageRandom
@@ -19,6 +22,7 @@ from onetok.speed.machine import Machine, Rates
 from onetok.speed.measure import Case, Measurement
 from onetok.speed.steps import Work, work_of
 
+TEXT_STATES = 77  # of a caption, as CLIP reads it
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -52,24 +56,27 @@ class SamplingMeasurement(Measurement):
     def details(self) -> dict[str, Any]:
         return {
             **asdict(self.rates),
-            "weight_bytes": self.work.weight_bytes,
             "steps_bound_by_reading": self.work.steps_bound_by_reading(self.rates),
-            "step_flops": self.work.step_flops,
+            "steps": self.work.summary(),
         }
 
 
 def sampling_case(
     system: System, batch: int, precision: str, seed: int, device: torch.device
 ) -> SamplingCase:
-    """Return the case of drawing a batch of images of different classes."""
+    """Return the case of drawing a batch of images of different classes or captions."""
     torch.manual_seed(seed)
     model = build_untrained(system).eval().requires_grad_(False).to(device, DTYPES[precision])
     sampling = build_sampling(system.sampling)
-    labels = torch.arange(batch, device=device) % system.generator.classes
+    condition: Tensor | TextCondition
+    if isinstance(model, MaskGenVQ | MaskGenKL):
+        condition = random_texts(model, batch, device)
+    else:
+        condition = torch.arange(batch, device=device) % system.generator.classes
 
     def call() -> Tensor:
-        ids: Tensor = model.sample(labels, sampling, ImageRandom(seed, range(batch), device))
-        return ids
+        tokens: Tensor = model.sample(condition, sampling, ImageRandom(seed, range(batch), device))
+        return tokens
 
     return SamplingCase(call=call, plain=call, images=batch, model=model)
 
@@ -79,6 +86,15 @@ def build_untrained(system: System) -> Any:
     if isinstance(system.generator, params.TrainedGenerator):
         return build_generator_objective(system.generator, *system.shape).model
     return build_published_generator(system.generator, *system.shape)
+
+
+def random_texts(model: MaskGenVQ | MaskGenKL, batch: int, device: torch.device) -> TextCondition:
+    """Return the condition of captions that no text encoder has read: values do not change the time."""
+    backbone = model.config.backbone
+    sequence = torch.randn(batch + 1, TEXT_STATES, backbone.text_width, device=device)
+    pooled = torch.randn(batch + 1, backbone.pooled_width, device=device)
+    aesthetic = torch.full((batch,), 6.0, device=device)
+    return TextCondition(sequence[1:], pooled[1:], aesthetic, sequence[0], pooled[0])
 
 
 @torch.inference_mode()

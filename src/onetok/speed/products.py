@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -69,25 +69,31 @@ def record_products(call: Callable[[], object]) -> Products:
     return recorder.found
 
 
+class Part(NamedTuple):
+    start: nn.Module | None  # whose call began it; None before the first
+    products: Products
+
+
 @torch.no_grad()
-def record_parts(call: Callable[[], object], start: nn.Module) -> list[Products]:
-    """Run `call` once and return its products before the first call of the module `start`, then from each to the next.
+def record_parts(call: Callable[[], object], starts: Iterable[nn.Module]) -> list[Part]:
+    """Run `call` once and return its products before the first call of any of `starts`, then from each to the next.
 
     Raises NotImplementedError as record_products.
     """
     recorder = _Recorder()
-    parts = [recorder.found]
+    parts = [Part(None, recorder.found)]
 
-    def begin(*_: object) -> None:
+    def begin(module: nn.Module, _: object) -> None:
         recorder.found = Counter()
-        parts.append(recorder.found)
+        parts.append(Part(module, recorder.found))
 
-    hook = start.register_forward_pre_hook(begin)
+    hooks = [start.register_forward_pre_hook(begin) for start in starts]
     try:
         with recorder:
             call()
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
     return parts
 
 

@@ -58,7 +58,7 @@ def _generators(context: Context, entry: params.GeneratorSpeed) -> Result:
         memory = peak_memory(make, device)
         measured = measure_sampling(make(), entry.rounds, device)
         rates.append(measured.rates)
-        call = f"{len(measured.work.step_flops)} steps, batch {run.batch}"
+        call = f"{measured.work.count} steps, batch {run.batch}"
         rows.append(Row(context.study.samples[run.samples].generator, call, measured, memory))
     machine = report.describe_sampling(rates, execution.precision, device, entry.rounds)
     table = report.frame(rows)
