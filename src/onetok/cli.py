@@ -77,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_output(command)
     command = add(
-        "generate", generate_images, "Draw images of classes with a generator and write them as PNG."
+        "generate",
+        generate_images,
+        "Draw images of classes or captions with a generator and write them as PNG.",
     )
     command.add_argument(
         "--generator",
@@ -87,18 +89,21 @@ def _parser() -> argparse.ArgumentParser:
     settings = command.add_mutually_exclusive_group(required=True)
     settings.add_argument("--samples", metavar="NAME", help="samples of the study whose settings are taken")
     settings.add_argument("--sampling", metavar="YAML", help="the settings, as `sampling` in params")
-    command.add_argument(
-        "--class",
-        dest="classes",
-        action="append",
-        required=True,
-        type=int,
-        metavar="N",
-        help="may be repeated",
+    subjects = command.add_mutually_exclusive_group(required=True)
+    subjects.add_argument(
+        "--class", dest="subjects", action="append", type=int, metavar="N", help="may be repeated"
     )
-    command.add_argument("--count", type=int, default=1, help="images of each class (default: 1)")
+    subjects.add_argument(
+        "--prompt", dest="subjects", action="append", metavar="TEXT", help="caption; may be repeated"
+    )
     command.add_argument(
-        "--seed", type=int, required=True, help="an image is a function of seed, class, number"
+        "--aesthetic",
+        type=float,
+        help="score that images of captions shall have (default: that of --samples)",
+    )
+    command.add_argument("--count", type=int, default=1, help="images of each class or caption (default: 1)")
+    command.add_argument(
+        "--seed", type=int, required=True, help="an image is a function of seed, class or caption, and number"
     )
     _add_output(command)
     command = add("pin", pin, "Print the weights line of params that pins a file on the Hub.")
@@ -211,10 +216,11 @@ def generate_images(arguments: argparse.Namespace) -> int:
     from onetok.generation import generate
 
     lines = generate(
-        arguments.classes,
+        arguments.subjects,
         generator=arguments.generator,
         samples=arguments.samples,
         sampling=arguments.sampling,
+        aesthetic=arguments.aesthetic,
         count=arguments.count,
         seed=arguments.seed,
         out=arguments.out,

@@ -11,31 +11,41 @@ from onetok.errors import OnetokError, nearest
 from onetok.metrics import names
 from onetok.params import (
     CLASSIFIER_GROUPS,
+    READS_CAPTIONS,
     READS_TEXT,
     Benchmark,
+    CachedStates,
+    ClassGenerator,
     ClassifierEncoder,
     CLIPEncoder,
     Dataset,
     DigitsSource,
     Encoder,
+    FineTunedGenerator,
     GenerationBenchmark,
     Generator,
     ImageFolderSource,
     Images,
     InceptionEncoder,
     LPIPSEncoder,
+    MaskGenKLGenerator,
+    MaskGenVQGenerator,
     MaskGITUViTGenerator,
     OpenCLIPEncoder,
     Pair,
     PairSpeed,
     PixelTokenizer,
+    PublishedGenerator,
+    PublishedMaskGenKL,
     PublishedMaskGITUViT,
     PublishedRAR,
     PublishedTATiTok,
+    PublishedTextGenerator,
     PublishedTiTok,
     PublishedVQGAN,
     Quantizer,
     RARGenerator,
+    ReconstructionBenchmark,
     Samples,
     SceneShape,
     ScenesSource,
@@ -45,6 +55,8 @@ from onetok.params import (
     Study,
     Table,
     TATiTokTokenizer,
+    TextGenerator,
+    TextToImageBenchmark,
     TiTokTokenizer,
     Tokenizer,
     TokenizerSpeed,
@@ -154,9 +166,7 @@ def _tokenizer(study: Study, tokenizer: Tokenizer) -> Iterator[str]:
     if benchmark.images.size != size:
         yield f"images.size {size}, but its benchmark's is {benchmark.images.size}"
     if isinstance(tokenizer, READS_TEXT):
-        text = study.encoders[tokenizer.text]
-        if not isinstance(text, CLIPEncoder | OpenCLIPEncoder):
-            yield f"text: {tokenizer.text} is of kind {text.kind}, expected a text encoder"
+        yield from _text_encoder(study, "text", tokenizer.text)
         yield from _captions(study, benchmark.dataset)
         if isinstance(tokenizer, TrainedTokenizer):
             yield from _captions(study, tokenizer.dataset)
@@ -225,19 +235,23 @@ def quantizer_of(study: Study, tokenizer: Tokenizer) -> Quantizer:
 
 
 class TokenShape(NamedTuple):
-    codebook_size: int
+    """What the tokens of an image are."""
+
+    codebook_size: int | None  # None where they are continuous
+    channels: int
     length: int  # tokens an image
 
 
 def token_shape(study: Study, tokenizer: Tokenizer) -> TokenShape:
-    """Return what the tokens of an image are, of a tokenizer with a codebook."""
     quantizer = quantizer_of(study, tokenizer)
-    assert quantizer.kind == "vq"
+    size = quantizer.codebook_size if quantizer.kind == "vq" else None
     if isinstance(tokenizer, Stage2Tokenizer):
         return token_shape(study, study.tokenizers[tokenizer.stage_1])
     if isinstance(tokenizer, VQGANTokenizer | PublishedVQGAN):
-        return TokenShape(quantizer.codebook_size, (tokenizer.images.size // tokenizer.model.factor) ** 2)
-    return TokenShape(quantizer.codebook_size, tokenizer.model.tokens)
+        length = (tokenizer.images.size // tokenizer.model.factor) ** 2
+    else:
+        length = tokenizer.model.tokens
+    return TokenShape(size, quantizer.channels, length)
 
 
 def _perceptual(study: Study, tokenizer: PixelTokenizer) -> Iterator[str]:
@@ -271,10 +285,43 @@ def _tokens(study: Study, tokens: Tokens) -> Iterator[str]:
     size = study.tokenizers[tokens.tokenizer].images.size
     if tokens.images.size != size:
         yield f"images.size {tokens.images.size} is not the tokenizer's {size}"
+    if tokens.captions is not None:
+        yield from _captions(study, tokens.dataset)
+    if isinstance(tokens.captions, CachedStates):
+        yield from _text_encoder(study, "captions.text", tokens.captions.text)
+
+
+def _text_encoder(study: Study, where: str, name: str) -> Iterator[str]:
+    kind = study.encoders[name].kind
+    if kind not in ("clip", "open-clip"):
+        yield f"{where}: {name} is of kind {kind}, expected a text encoder"
+
+
+# ---------------------------------------------------------------------------------------------- generators
+
+
+def tokenizer_of(study: Study, generator: TrainedGenerator | PublishedGenerator) -> str:
+    """Return the name of the tokenizer whose tokens a generator draws."""
+    if isinstance(generator, TrainedGenerator):
+        return study.tokens[generator.tokens].tokenizer
+    return generator.tokenizer
+
+
+def pretrained_of(study: Study, generator: FineTunedGenerator) -> MaskGenVQGenerator | MaskGenKLGenerator:
+    """Return the generator that another one starts from.
+
+    Raises OnetokError where it starts from something that is no first stage.
+    """
+    found = study.generators[generator.pretrained]
+    if not isinstance(found, MaskGenVQGenerator | MaskGenKLGenerator):
+        text = f"pretrained: {generator.pretrained} is of kind {found.kind}"
+        raise OnetokError(f"{text}, expected maskgen-vq or maskgen-kl")
+    return found
 
 
 def _generator(study: Study, generator: Generator) -> Iterator[str]:
-    model = generator.model
+    source = pretrained_of(study, generator) if isinstance(generator, FineTunedGenerator) else generator
+    model = source.model
     if model.width % model.heads:
         yield f"model.width {model.width} is not a multiple of heads {model.heads}"
     if isinstance(generator, MaskGITUViTGenerator | PublishedMaskGITUViT) and model.layers % 2:
@@ -283,39 +330,83 @@ def _generator(study: Study, generator: Generator) -> Iterator[str]:
     read = f"tokenizer: the tokens of {name} are"
     if isinstance(generator, TrainedGenerator):
         read = f"tokens: {generator.tokens} are"
-    if quantizer_of(study, study.tokenizers[name]).kind != "vq":
-        yield f"{read} continuous ({name}), expected tokens of a codebook"
+        yield from _training(generator.training)
+    continuous = isinstance(source, MaskGenKLGenerator | PublishedMaskGenKL)
+    if (quantizer_of(study, study.tokenizers[name]).kind == "kl") != continuous:
+        found, expected = ("of a codebook", "continuous ones")
+        if not continuous:
+            found, expected = ("continuous", "ones of a codebook")
+        yield f"{read} {found} ({name}), expected {expected}"
+    if isinstance(generator, READS_CAPTIONS):
+        yield from _text_generator(study, generator)
+        return
     if isinstance(study.tokenizers[name], READS_TEXT):
         yield f"{read} decoded with captions ({name}), which a generator of classes has not"
-    if isinstance(generator, TrainedGenerator):
-        yield from _training(generator.training)
-        if isinstance(generator, RARGenerator) and generator.annealing.end < generator.annealing.start:
-            yield f"annealing.end {generator.annealing.end} is before its start {generator.annealing.start}"
-        classes = study.datasets[study.tokens[generator.tokens].dataset].classes
-        if generator.classes != classes:
-            yield f"classes {generator.classes}, but the dataset has {classes}"
+    if isinstance(generator, ClassGenerator):
+        yield from _class_generator(study, generator)
 
 
-def tokenizer_of(study: Study, generator: Generator) -> str:
-    """Return the name of the tokenizer whose tokens a generator draws."""
-    if isinstance(generator, TrainedGenerator):
-        return study.tokens[generator.tokens].tokenizer
-    return generator.tokenizer
+def _class_generator(study: Study, generator: ClassGenerator) -> Iterator[str]:
+    if isinstance(generator, RARGenerator) and generator.annealing.end < generator.annealing.start:
+        yield f"annealing.end {generator.annealing.end} is before its start {generator.annealing.start}"
+    classes = study.datasets[study.tokens[generator.tokens].dataset].classes
+    if generator.classes != classes:
+        yield f"classes {generator.classes}, but the dataset has {classes}"
+
+
+def _text_generator(study: Study, generator: TextGenerator | PublishedTextGenerator) -> Iterator[str]:
+    yield from _text_encoder(study, "text", generator.text)
+    if isinstance(generator, TextGenerator):
+        captions = study.tokens[generator.tokens].captions
+        if captions is None:
+            yield f"tokens: {generator.tokens} are kept without captions (its captions is null)"
+        if isinstance(captions, CachedStates) and captions.text != generator.text:
+            text = f"text: {generator.text}, but {generator.tokens} keeps states of {captions.text}"
+            yield text
+    if isinstance(generator, FineTunedGenerator):
+        pretrained = pretrained_of(study, generator)
+        found, expected = tokenizer_of(study, generator), tokenizer_of(study, pretrained)
+        if found != expected:
+            yield f"tokens: of {found}, but {generator.pretrained} was trained on tokens of {expected}"
+        if generator.text != pretrained.text:
+            yield f"text: {generator.text}, but {generator.pretrained} reads {pretrained.text}"
+
+
+def _sampling_of(study: Study, generator: Generator) -> str:
+    """Return the kind of sampling that a generator needs."""
+    if isinstance(generator, FineTunedGenerator):
+        generator = pretrained_of(study, generator)
+    match generator:
+        case RARGenerator() | PublishedRAR():
+            return "autoregressive"
+        case MaskGenKLGenerator() | PublishedMaskGenKL():
+            return "latents"
+    return "masked"
 
 
 def _samples(study: Study, samples: Samples) -> Iterator[str]:
     benchmark = study.benchmarks[samples.benchmark]
     generator = study.generators[samples.generator]
-    classes, expected = generator.classes, "masked"
-    if isinstance(generator, RARGenerator | PublishedRAR):
-        expected = "autoregressive"
+    expected = _sampling_of(study, generator)
     if samples.sampling.kind != expected:
         text = f"sampling is of kind {samples.sampling.kind}"
         yield f"{text}, but {samples.generator} of kind {generator.kind} needs {expected}"
+    reads = isinstance(generator, READS_CAPTIONS)
+    if (samples.text is not None) != reads:
+        text = (
+            "reads captions, expected captions and aesthetic" if reads else "reads no captions, expected null"
+        )
+        yield f"text: {samples.generator} {text}"
+    kind = "text-to-image" if reads else "generation"
+    if benchmark.kind != kind:
+        yield f"benchmark {samples.benchmark} is of kind {benchmark.kind}, expected {kind}"
+    elif isinstance(benchmark, GenerationBenchmark) and not isinstance(generator, READS_CAPTIONS):
+        yield from _classes(study, samples, benchmark, generator.classes)
+
+
+def _classes(study: Study, samples: Samples, benchmark: GenerationBenchmark, classes: int) -> Iterator[str]:
     found = study.datasets[benchmark.dataset].classes
-    if not isinstance(benchmark, GenerationBenchmark):
-        yield f"benchmark {samples.benchmark} is of kind {benchmark.kind}, expected generation"
-    elif found != classes:
+    if found != classes:
         yield f"generator {samples.generator} has {classes} classes, but the benchmark's dataset has {found}"
     elif benchmark.samples % classes:
         yield f"the benchmark's {benchmark.samples} samples cannot be spread evenly over {classes} classes"
@@ -331,6 +422,19 @@ def _benchmark(study: Study, benchmark: Benchmark) -> Iterator[str]:
             yield f"{role}: {name} is of kind {encoder.kind}, which has no classes"
         if isinstance(encoder, InceptionEncoder) and benchmark.class_accuracy:
             yield f"class_accuracy: the classes of {role} {name} are not the dataset's"
+    if isinstance(benchmark, TextToImageBenchmark):
+        yield from _captions(study, benchmark.dataset)
+        yield from _text_encoder(study, "clip", benchmark.clip)
+        yield from _detector(study, benchmark, benchmark.detector)
+    if isinstance(benchmark, ReconstructionBenchmark) and benchmark.captions is not None:
+        yield from _captions(study, benchmark.dataset)
+        yield from _detector(study, benchmark, benchmark.captions.detector)
+
+
+def _detector(study: Study, benchmark: Benchmark, detector: str | None) -> Iterator[str]:
+    kind = study.datasets[benchmark.dataset].source.kind
+    if detector == "scenes-exact" and kind != "scenes":
+        yield f"detector scenes-exact: {benchmark.dataset} is of kind {kind}, expected scenes"
 
 
 def _table(study: Study, table: Table) -> Iterator[str]:

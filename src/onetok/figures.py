@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,33 @@ def stacked_sheets(sheets: Mapping[str, NDArray[np.uint8]], title: str, path: Pa
     for axis, (label, sheet) in zip(axes[:, 0], sheets.items(), strict=True):
         axis.imshow(sheet, interpolation="nearest")
         axis.set_title(label, fontsize=9, loc="left")
+        axis.axis("off")
+    figure.suptitle(title, fontsize=11)
+    _save(figure, path)
+
+
+def captioned_images(
+    captions: Sequence[str], columns: Mapping[str, NDArray[np.uint8]], title: str, path: Path
+) -> None:
+    """Draw one row for each caption: its text, then its image of every column, (captions, 3, H, W)."""
+    rows = len(captions)
+    figure, axes = plt.subplots(
+        rows,
+        1 + len(columns),
+        figsize=(3.5 + 1.1 * len(columns), 1.1 * rows + 0.8),
+        width_ratios=[3.2, *(1 for _ in columns)],
+        squeeze=False,
+        layout="constrained",
+    )
+    for axis, caption in zip(axes[:, 0], captions, strict=True):
+        # Dollar signs would be read as formulas; a caption is data.
+        text = textwrap.shorten(caption, width=160, placeholder=" …")
+        axis.text(1.0, 0.5, textwrap.fill(text, 42), ha="right", va="center", fontsize=8, parse_math=False)
+    for number, (label, images) in enumerate(columns.items(), start=1):
+        axes[0, number].set_title(label.replace("/", "\n"), fontsize=8)
+        for axis, image in zip(axes[:, number], images, strict=True):
+            axis.imshow(image.transpose(1, 2, 0), interpolation="nearest")
+    for axis in axes.flat:
         axis.axis("off")
     figure.suptitle(title, fontsize=11)
     _save(figure, path)

@@ -4,9 +4,12 @@
 
     generator = load_generator("maskgit/tiny", study="studies/miniature")
     images = generator.generate([3, 7], sampling="maskgit/tiny", seed=0)
+    generator = load_generator("maskgen_tuned/vq", study="studies/miniature")
+    images = generator.generate(["a red circle above a blue square"], sampling="maskgen/vq", seed=0)
 
-Images are numbered as the study numbers its samples: the first image of class c is number c, the next c + K, and so
-on, K classes. An image is a function of generator, sampling, seed and number, whatever is drawn beside it.
+Images are numbered. Those of classes as the study numbers its samples: the first image of class c is number c, the next
+c + K, and so on, K classes. Those of each caption from 0. An image is a function of generator, sampling, seed, caption
+and number, whatever is drawn beside it.
 
 Legend: B batch · S side of the images · N tokens · K classes.
 """
@@ -15,7 +18,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,9 @@ from onetok.consistency import token_shape, tokenizer_of
 from onetok.data.images import encode_png, to_uint8
 from onetok.errors import OnetokError, nearest
 from onetok.inference import ImageTokenizer, fetch_published, load_artefact, load_tokenizer, open_device
+from onetok.models.mmdit import TextCondition
+from onetok.models.quantizers import tokens_from_drawn
+from onetok.models.text_conditions import EncodedCaptions
 from onetok.pictures import places, shown, write_all
 from onetok.published import Entry, GeneratorEntry, load_published_generator
 from onetok.registry import build_sampling
@@ -36,11 +43,13 @@ from onetok.sampling.seeds import ImageRandom
 from onetok.study import load_study
 
 # An entry of a study's samples by name, settings as params write them, or params' own.
-SamplingLike = str | Mapping[str, Any] | params.MaskedSampling | params.AutoregressiveSampling
+SamplingLike = str | Mapping[str, Any] | params.Sampling
 SAMPLING: TypeAdapter[params.Sampling] = TypeAdapter(params.Sampling)
 
 
-def load_generator(name: str, device: str = "cpu", *, study: str | Path = ".") -> ImageGenerator:
+def load_generator(
+    name: str, device: str = "cpu", *, study: str | Path = "."
+) -> ClassImageGenerator | CaptionImageGenerator:
     """Return a generator, with the tokenizer that decodes its tokens, by the first of these that `name` is.
 
     1. a generator of the study's params, family/variant: what the study made in results/generators;
@@ -52,8 +61,9 @@ def load_generator(name: str, device: str = "cpu", *, study: str | Path = ".") -
     here = load_study(directory) if (directory / "params").is_dir() else None
     if here is not None and name in here.generators:
         model = load_artefact("generators", name, directory)
-        tokenizer = load_tokenizer(tokenizer_of(here, here.generators[name]), device, study=directory)
-        return ImageGenerator(name, model, tokenizer, here)
+        entry = here.generators[name]
+        tokenizer = load_tokenizer(tokenizer_of(here, entry), device, study=directory)
+        return _ready(name, entry, model, tokenizer, here, directory)
     studies = [(here, directory)] if here is not None else []
     if (inference.REPOSITORY / "params").is_dir():  # no params where the package is installed alone
         studies.append((load_study(inference.REPOSITORY), inference.REPOSITORY))
@@ -81,36 +91,46 @@ def _published(repo: str, study: params.Study) -> GeneratorEntry | None:
 
 def _fetch(
     name: str, entry: GeneratorEntry, study: params.Study, directory: Path, device: torch.device
-) -> ImageGenerator:
+) -> ClassImageGenerator | CaptionImageGenerator:
     """Return a published generator and its tokenizer, a published one or one that the study made."""
     source = study.tokenizers[entry.tokenizer]
-    model = load_published_generator(entry, *token_shape(study, source))
+    model = load_published_generator(entry, token_shape(study, source))
     if isinstance(source, Entry):
         tokenizer = ImageTokenizer(fetch_published(source, directory), entry.tokenizer, device)
     else:
         tokenizer = load_tokenizer(entry.tokenizer, str(device), study=directory)
-    return ImageGenerator(name, model, tokenizer, study)
+    return _ready(name, entry, model, tokenizer, study, directory)
+
+
+def _ready(
+    name: str,
+    entry: params.Generator,
+    model: Any,
+    tokenizer: ImageTokenizer,
+    study: params.Study,
+    directory: Path,
+) -> ClassImageGenerator | CaptionImageGenerator:
+    if isinstance(entry, params.READS_CAPTIONS):
+        encoder = load_artefact("encoders", entry.text, directory)
+        return CaptionImageGenerator(name, model, tokenizer, encoder, study)
+    return ClassImageGenerator(name, model, tokenizer, study)
 
 
 # ---------------------------------------------------------------------------------------------- in use
 
 
 class ImageGenerator:
-    """A generator of classes with the tokenizer that turns its tokens into images."""
+    """A generator with the tokenizer that turns its tokens into images."""
 
     def __init__(self, name: str, model: Any, tokenizer: ImageTokenizer, study: params.Study) -> None:
         self.name, self.tokenizer, self.device, self.study = name, tokenizer, tokenizer.device, study
         self.model = model.to(self.device).eval().requires_grad_(False)
-        drawn = (model.config.codebook_size, model.config.tokens)
+        config = model.config
+        drawn = (getattr(config, "codebook_size", None), config.tokens)
         decoded = (tokenizer.codebook_size, tokenizer.tokens)
         if drawn != decoded:
-            text = f"{drawn[1]} tokens of {drawn[0]} codes, but {tokenizer.name} decodes {decoded[1]} of {decoded[0]}"
+            text = f"{_tokens(*drawn)}, but {tokenizer.name} decodes {_tokens(*decoded)}"
             raise OnetokError(f"{name}: draws {text}")
-
-    @property
-    def classes(self) -> int:
-        """K."""
-        return int(self.model.config.classes)
 
     @property
     def image_size(self) -> int:
@@ -122,42 +142,27 @@ class ImageGenerator:
         """N, tokens an image."""
         return self.tokenizer.tokens
 
-    def numbers(self, classes: Sequence[int]) -> list[int]:
-        """Return the numbers of images of `classes`: a class that comes again goes on where it was.
-
-        Raises OnetokError for a class that the generator does not know.
-        """
-        seen: Counter[int] = Counter()
-        numbers = []
-        for label in map(int, classes):
-            if not 0 <= label < self.classes:
-                raise OnetokError(f"class {label}: {self.name} knows 0 to {self.classes - 1}")
-            numbers.append(label + self.classes * seen[label])
-            seen[label] += 1
-        return numbers
-
-    @torch.no_grad()
-    def generate(
-        self, classes: Sequence[int], *, sampling: SamplingLike, seed: int, batch: int = 1
+    def _draw(
+        self,
+        numbers: Sequence[int],
+        ask: Callable[[slice], tuple[Any, list[str] | None]],
+        sampling: SamplingLike,
+        seed: int,
+        batch: int,
     ) -> Tensor:
-        """Return images (B, 3, S, S) in [0, 1] of B classes.
-
-        `sampling` is the name of an entry of the study's samples, or settings as params write them. `batch` images
-        are drawn at a time: another number gives the same tokens, and pixels that differ in their last bits.
-        Raises OnetokError for a class, a seed or settings that will not do.
-        """
+        """Return images (B, 3, S, S) in [0, 1]; `ask` says what some are drawn of, and the decoder's captions."""
         settings = build_sampling(self.settings(sampling))
         if seed < 0:
             raise OnetokError(f"seed {seed}: expected 0 or more")
         if batch < 1:
             raise OnetokError(f"batch {batch}: expected 1 or more")
-        numbers = self.numbers(classes)
         images = [torch.empty(0, 3, self.image_size, self.image_size, device=self.device)]
         for start in range(0, len(numbers), batch):
-            part = numbers[start : start + batch]
-            labels = torch.tensor(part, device=self.device) % self.classes
-            ids = self.model.sample(labels, settings, ImageRandom(seed, part, self.device))  # (b, N)
-            images.append(self.tokenizer.decode(self.tokenizer.tokens_from_ids(ids)))  # (b, 3, S, S)
+            part = slice(start, start + batch)
+            condition, texts = ask(part)
+            drawn = self.model.sample(condition, settings, ImageRandom(seed, numbers[part], self.device))
+            tokens = tokens_from_drawn(self.tokenizer, drawn)
+            images.append(self.tokenizer.decode(tokens, texts))  # (b, 3, S, S)
         return torch.cat(images)
 
     def settings(self, sampling: SamplingLike) -> params.Sampling:
@@ -165,7 +170,9 @@ class ImageGenerator:
 
         Raises OnetokError for an unknown name, and for a key or value that params would not allow.
         """
-        if isinstance(sampling, params.MaskedSampling | params.AutoregressiveSampling):
+        if isinstance(
+            sampling, params.MaskedSampling | params.AutoregressiveSampling | params.LatentSampling
+        ):
             return sampling
         if isinstance(sampling, str):
             if sampling not in self.study.samples:
@@ -181,44 +188,159 @@ class ImageGenerator:
             raise OnetokError(f"{where}: found {first['input']!r}; {first['msg']}") from None
 
 
+def _tokens(codebook_size: int | None, tokens: int) -> str:
+    return f"{tokens} tokens of {codebook_size} codes" if codebook_size is not None else f"{tokens} latents"
+
+
+class ClassImageGenerator(ImageGenerator):
+    """A generator of classes."""
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return int(self.model.config.classes)
+
+    def numbers(self, classes: Sequence[int]) -> list[int]:
+        """Return the numbers of images of `classes`: a class that comes again goes on where it was.
+
+        Raises OnetokError for a class that the generator does not know.
+        """
+        seen: Counter[int] = Counter()
+        numbers = []
+        for label in classes:
+            if isinstance(label, str) or not 0 <= label < self.classes:
+                raise OnetokError(f"class {label}: {self.name} knows 0 to {self.classes - 1}")
+            numbers.append(int(label) + self.classes * seen[label])
+            seen[label] += 1
+        return numbers
+
+    @torch.no_grad()
+    def generate(
+        self, classes: Sequence[int], *, sampling: SamplingLike, seed: int, batch: int = 1
+    ) -> Tensor:
+        """Return images (B, 3, S, S) in [0, 1] of B classes.
+
+        `sampling` is the name of an entry of the study's samples, or settings as params write them. `batch` images
+        are drawn at a time: another number gives the same tokens, and pixels that differ in their last bits.
+        Raises OnetokError for a class, a seed or settings that will not do.
+        """
+        numbers = self.numbers(classes)
+        labels = torch.tensor(numbers, dtype=torch.int64, device=self.device) % self.classes
+
+        def ask(part: slice) -> tuple[Tensor, None]:
+            return labels[part], None
+
+        return self._draw(numbers, ask, sampling, seed, batch)
+
+
+class CaptionImageGenerator(ImageGenerator):
+    """A generator of captions, with its text encoder."""
+
+    def __init__(
+        self, name: str, model: Any, tokenizer: ImageTokenizer, encoder: Any, study: params.Study
+    ) -> None:
+        super().__init__(name, model, tokenizer, study)
+        self.text = EncodedCaptions(encoder.to(self.device).eval().requires_grad_(False))
+
+    def numbers(self, captions: Sequence[str]) -> list[int]:
+        """Return the numbers of images of `captions`: the first of every caption is number 0.
+
+        Raises OnetokError for what is no list of strings.
+        """
+        if isinstance(captions, str) or not all(isinstance(caption, str) for caption in captions):
+            raise OnetokError(f"captions: {self.name} reads captions, expected a list of strings")
+        seen: Counter[str] = Counter()
+        numbers = []
+        for caption in captions:
+            numbers.append(seen[caption])
+            seen[caption] += 1
+        return numbers
+
+    @torch.no_grad()
+    def generate(
+        self,
+        captions: Sequence[str],
+        *,
+        sampling: SamplingLike,
+        seed: int,
+        batch: int = 1,
+        aesthetic: float | None = None,
+    ) -> Tensor:
+        """Return images (B, 3, S, S) in [0, 1] of B captions.
+
+        `aesthetic` is the score that they shall have, None that of the study's samples whose name `sampling` is. A
+        batch of another size gives the same ids, and latents and pixels that differ in their last bits.
+        Raises OnetokError for captions, a seed or settings that will not do.
+        """
+        numbers, score = self.numbers(captions), self.aesthetic(sampling) if aesthetic is None else aesthetic
+
+        def ask(part: slice) -> tuple[TextCondition, list[str] | None]:
+            texts = list(captions[part])
+            scores = torch.full((len(texts),), score, device=self.device)
+            return self.text.of(texts, scores), texts if self.tokenizer.reads_text else None
+
+        return self._draw(numbers, ask, sampling, seed, batch)
+
+    def aesthetic(self, sampling: SamplingLike) -> float:
+        """Return the score that an entry of the study's samples asks for."""
+        self.settings(sampling)  # a name is one that params know
+        entry = self.study.samples[sampling].text if isinstance(sampling, str) else None
+        if entry is None:
+            raise OnetokError(f"aesthetic: {self.name} is told a score, expected one beside these settings")
+        return entry.aesthetic
+
+
 # ---------------------------------------------------------------------------------------------- command line
 
 
 def generate(
-    classes: Sequence[int],
+    subjects: Sequence[int] | Sequence[str],
     *,
     generator: str,
     samples: str | None,
     sampling: str | None,
+    aesthetic: float | None,
     count: int,
     seed: int,
     out: Path,
     device: str,
     study: Path,
 ) -> list[str]:
-    """Write `count` images of each class as PNG files; return one line for each.
+    """Write `count` images of each class or caption as PNG files; return one line for each.
 
-    One image is written to the file `out`, several into the folder `out` under their class and number. The settings are
-    those of an entry of the study's `samples`, or `sampling`, YAML as in params.
+    One image is written to the file `out`, several into the folder `out` under their class, or the caption's place on
+    the command line, and number. The settings are those of an entry of the study's `samples`, or `sampling`, YAML as
+    in params.
     Raises OnetokError, before anything is written, for whatever will not do.
     """
     if count < 1:
         raise OnetokError(f"--count {count}: expected 1 or more")
-    for label, times in Counter(classes).items():
+    named = "--prompt" if isinstance(subjects[0], str) else "--class"
+    for subject, times in Counter(subjects).items():
         if times > 1:
-            raise OnetokError(
-                f"--class {label}: given {times} times; --count {times} draws as many of each class"
-            )
-    labels = [label for label in classes for _ in range(count)]
-    paths = places([f"class-{label}-{index % count}" for index, label in enumerate(labels)], out)
+            text = f"{named} {subject!r}: given {times} times; --count {times} draws as many of each"
+            raise OnetokError(f"{text} {named.strip('-')}")
     given: SamplingLike = _read_sampling(sampling) if samples is None else samples
     model = load_generator(generator, device, study=study)
-    numbers = model.numbers(labels)
+    labels: list[Any] = [subject for subject in subjects for _ in range(count)]
+    if isinstance(model, CaptionImageGenerator):
+        if named == "--class":
+            raise OnetokError(f"--class: {generator} reads captions, expected --prompt")
+        prompts = [place for place in range(len(subjects)) for _ in range(count)]
+        names = [f"prompt-{place}-{index % count}" for index, place in enumerate(prompts)]
+        draw: Callable[..., Tensor] = partial(model.generate, aesthetic=aesthetic)
+    else:
+        if named == "--prompt" or aesthetic is not None:
+            found = named if named == "--prompt" else "--aesthetic"
+            raise OnetokError(f"{found}: {generator} is a generator of classes, expected --class alone")
+        names = [f"class-{label}-{index % count}" for index, label in enumerate(labels)]
+        draw = model.generate
+    paths, numbers = places(names, out), model.numbers(labels)
     # One at a time, so that the bytes of a file do not depend on the others.
-    images = to_uint8(model.generate(labels, sampling=given, seed=seed)).cpu().numpy()
+    images = to_uint8(draw(labels, sampling=given, seed=seed)).cpu().numpy()
     write_all({path: encode_png(image) for path, image in zip(paths, images, strict=True)})
     return [
-        f"class {label}: image {number} of seed {seed}, {model.tokens} tokens, {shown(path)}"
+        f"{named.strip('-')} {label!r}: image {number} of seed {seed}, {model.tokens} tokens, {shown(path)}"
         for label, number, path in zip(labels, numbers, paths, strict=True)
     ]
 

@@ -31,20 +31,26 @@ from pydantic import BaseModel
 from onetok.consistency import token_shape, tokenizer_of
 from onetok.errors import OnetokError
 from onetok.params import (
+    READS_CAPTIONS,
     READS_TEXT,
+    CachedStates,
     ClassifierEncoder,
     CLIPEncoder,
     CurvesFigure,
-    GenerationBenchmark,
+    FineTunedGenerator,
     GeneratorSpeed,
     PixelTokenizer,
+    PromptsFigure,
     ReconstructionFigure,
+    SampledBenchmark,
     SamplesFigure,
     Speed,
     Stage1Tokenizer,
     Stage2Tokenizer,
     Study,
     StudySystem,
+    TextGenerator,
+    TextToImageBenchmark,
     TokenizerSpeed,
     TrainedGenerator,
     TrainedTokenizer,
@@ -257,15 +263,21 @@ def _frozen_networks(entry: TrainedTokenizer) -> Iterator[Artefact]:
 
 def _tokens(study: Study, name: str) -> Job:
     entry = study.tokens[name]
+    texts = [entry.captions.text] if isinstance(entry.captions, CachedStates) else []
     return Job(
         artefact=Artefact(kind="tokens", name=name),
         params=_dump(entry),
         inputs=(
             Artefact(kind="datasets", name=entry.dataset),
             Artefact(kind="tokenizers", name=entry.tokenizer),
+            *(Artefact(kind="encoders", name=text) for text in texts),
         ),
-        payloads=(_shards(entry.dataset), _weights("tokenizers", entry.tokenizer)),
-        outputs=("tokens.npy", "labels.npy", "keys.npy"),
+        payloads=(
+            _shards(entry.dataset),
+            _weights("tokenizers", entry.tokenizer),
+            *(_weights("encoders", text) for text in texts),
+        ),
+        outputs=("tokens.npy", "labels.npy", "keys.npy", *(("captions",) if entry.captions else ())),
     )
 
 
@@ -278,11 +290,19 @@ def _generator(study: Study, name: str) -> Job:
         tokens = token_shape(study, study.tokenizers[entry.tokenizer])._asdict()
         params = {**_dump(entry, "tokenizer"), "tokens": tokens}
         return Job(artefact=artefact, params=params, inputs=(), payloads=(), outputs=model)
+    read = []
+    if isinstance(entry, TextGenerator):
+        read.append(Artefact(kind="encoders", name=entry.text))
+    if isinstance(entry, FineTunedGenerator):
+        read.append(Artefact(kind="generators", name=entry.pretrained))
     return Job(
         artefact=artefact,
         params=_dump(entry),
-        inputs=(Artefact(kind="tokens", name=entry.tokens),),
-        payloads=(f"results/tokens/{entry.tokens}/tokens.npy",),
+        inputs=(Artefact(kind="tokens", name=entry.tokens), *read),
+        payloads=(
+            f"results/tokens/{entry.tokens}/tokens.npy",
+            *(_weights(model.kind, model.name) for model in read),
+        ),
         outputs=(*model, "scalars.csv"),
     )
 
@@ -290,17 +310,27 @@ def _generator(study: Study, name: str) -> Job:
 def _samples(study: Study, name: str) -> Job:
     entry = study.samples[name]
     benchmark = study.benchmarks[entry.benchmark]
-    assert isinstance(benchmark, GenerationBenchmark)
-    tokenizer = tokenizer_of(study, study.generators[entry.generator])
+    assert isinstance(benchmark, SampledBenchmark)
+    generator = study.generators[entry.generator]
+    tokenizer = tokenizer_of(study, generator)
+    # Of the benchmark only the number of images matters here, and where their captions are.
+    params = {**_dump(entry, "benchmark"), "images": benchmark.samples, "tokenizer": tokenizer}
+    models = [
+        Artefact(kind="generators", name=entry.generator),
+        Artefact(kind="tokenizers", name=tokenizer),
+    ]
+    inputs, payloads = [], []
+    if isinstance(generator, READS_CAPTIONS):
+        params["prompts"] = {"dataset": benchmark.dataset, "split": benchmark.split}
+        inputs, payloads = [Artefact(kind="datasets", name=benchmark.dataset)], [_shards(benchmark.dataset)]
+        source = study.tokenizers[tokenizer]
+        texts = [generator.text, *([source.text] if isinstance(source, READS_TEXT) else [])]
+        models += [Artefact(kind="encoders", name=text) for text in dict.fromkeys(texts)]
     return Job(
         artefact=Artefact(kind="samples", name=name),
-        # Of the benchmark only the number of images matters here.
-        params={**_dump(entry, "benchmark"), "images": benchmark.samples, "tokenizer": tokenizer},
-        inputs=(
-            Artefact(kind="generators", name=entry.generator),
-            Artefact(kind="tokenizers", name=tokenizer),
-        ),
-        payloads=(_weights("generators", entry.generator), _weights("tokenizers", tokenizer)),
+        params=params,
+        inputs=(*models, *inputs),
+        payloads=(*(_weights(model.kind, model.name) for model in models), *payloads),
         outputs=("shards", "contact-sheet.png"),
     )
 
@@ -354,14 +384,22 @@ def _score_reconstruction(study: Study, name: str) -> Job:
 
 def _score_samples(study: Study, name: str) -> Job:
     benchmark = study.samples[name].benchmark
+    entry = study.benchmarks[benchmark]
+    clips = [entry.clip] if isinstance(entry, TextToImageBenchmark) else []
     return Job(
         artefact=Artefact(kind="scores/samples", name=name),
-        params={"samples": name, "benchmark": benchmark, **_dump(study.benchmarks[benchmark])},
+        params={"samples": name, "benchmark": benchmark, **_dump(entry)},
         inputs=(
             Artefact(kind="references", name=benchmark),
             Artefact(kind="samples", name=name),
+            *(Artefact(kind="encoders", name=clip) for clip in clips),
         ),
-        payloads=(*_score_payloads(study, benchmark), f"results/samples/{name}/shards"),
+        payloads=(
+            *_score_payloads(study, benchmark),
+            f"results/samples/{name}/shards",
+            *(_weights("encoders", clip) for clip in clips),
+            *(_shards(entry.dataset) for _ in clips),
+        ),
         outputs=("scores.json",),
     )
 
@@ -386,7 +424,7 @@ def _figure(study: Study, name: str) -> Job:
     if isinstance(entry, ReconstructionFigure):
         inputs = [Artefact(kind="scores/reconstruction", name=tokenizer) for tokenizer in entry.tokenizers]
         payloads = [f"{score.folder}/reconstructions.png" for score in inputs]
-    if isinstance(entry, SamplesFigure):
+    if isinstance(entry, SamplesFigure | PromptsFigure):
         inputs = [Artefact(kind="samples", name=samples) for samples in entry.samples]
         payloads = [f"{samples.folder}/shards" for samples in inputs]
     if isinstance(entry, CurvesFigure):

@@ -15,6 +15,7 @@ from torch import nn
 
 from onetok import params
 from onetok.configs import PUBLISHED_INIT, titok_fields, vqgan_config
+from onetok.consistency import TokenShape
 from onetok.errors import OnetokError, nearest
 from onetok.models.maskgen_kl import MaskGenKL, MaskGenKLConfig
 from onetok.models.maskgen_vq import MaskGenVQ, MaskGenVQConfig
@@ -32,6 +33,9 @@ from onetok.pretrained import fetch, from_published, load_strictly, read_tensors
 
 PUBLISHED_INIT_STD = 0.02
 CLIP_TEXT: dict[str, Any] = {"text_states": 77, "text_width": 768, "decoder_linear": "torch"}  # ViT-L/14-336
+
+
+SPARE_ROWS = 1001  # of MaskGen-VQ's embedding: classes once
 
 
 class System(NamedTuple):
@@ -58,7 +62,13 @@ def _system(name: str) -> System:
 # ---------------------------------------------------------------------------------------------- from params
 
 Entry = params.PublishedVQGAN | params.PublishedTiTok | params.PublishedTATiTok
-GeneratorEntry = params.PublishedMaskGITViT | params.PublishedMaskGITUViT | params.PublishedRAR
+GeneratorEntry = (
+    params.PublishedMaskGITViT
+    | params.PublishedMaskGITUViT
+    | params.PublishedRAR
+    | params.PublishedMaskGenVQ
+    | params.PublishedMaskGenKL
+)
 
 
 def published_system(entry: Entry | GeneratorEntry) -> str:
@@ -72,6 +82,10 @@ def published_system(entry: Entry | GeneratorEntry) -> str:
             return "maskgit_uvit"
         case params.PublishedRAR():
             return "rar"
+        case params.PublishedMaskGenVQ():
+            return "maskgen_vq"
+        case params.PublishedMaskGenKL():
+            return "maskgen_kl"
     quantizer = entry.model.quantizer.kind
     if isinstance(entry, params.PublishedTATiTok):
         return f"tatitok_{quantizer}"
@@ -109,29 +123,69 @@ def load_published(entry: Entry) -> nn.Module:
 
 
 def build_published_generator(
-    entry: GeneratorEntry | params.UnreleasedGenerator, codebook_size: int, tokens: int
+    entry: GeneratorEntry | params.UnreleasedGenerator, shape: TokenShape
 ) -> nn.Module:
-    """Return the model of a published generator of `tokens` ids below `codebook_size`, without its weights."""
+    """Return the model of a published generator of tokens of a shape, without its weights."""
+    match entry:
+        case params.PublishedMaskGenVQ():
+            assert shape.codebook_size is not None
+            return MaskGenVQ(
+                MaskGenVQConfig(
+                    **_text_fields(entry, shape), codebook_size=shape.codebook_size, spare_rows=SPARE_ROWS
+                )
+            )
+        case params.PublishedMaskGenKL():
+            head = entry.model.head
+            config = MaskGenKLConfig(
+                **_text_fields(entry, shape),
+                channels=shape.channels,
+                scale=entry.model.scale,
+                head_width=head.width,
+                head_layers=head.layers,
+            )
+            return MaskGenKL(config)
     fields: dict[str, Any] = {
-        "codebook_size": codebook_size,
-        "tokens": tokens,
+        "codebook_size": shape.codebook_size,
+        "tokens": shape.length,
         "classes": entry.classes,
         **entry.model.model_dump(),
         "init_std": PUBLISHED_INIT_STD,
     }
     if isinstance(entry, params.PublishedRAR):
         return RAR(RARConfig(**fields, checkpointing=False))
-    config = MaskGITConfig(**fields)
-    return MaskGITUViT(config) if isinstance(entry, params.PublishedMaskGITUViT) else MaskGIT(config)
+    maskgit = MaskGITUViT if isinstance(entry, params.PublishedMaskGITUViT) else MaskGIT
+    return maskgit(MaskGITConfig(**fields))
 
 
-def load_published_generator(entry: GeneratorEntry, codebook_size: int, tokens: int) -> nn.Module:
+def _text_fields(
+    entry: params.PublishedMaskGenVQ | params.PublishedMaskGenKL, shape: TokenShape
+) -> dict[str, Any]:
+    """Return the fields that both MaskGens share."""
+    backbone = MMDiTConfig(
+        width=entry.model.width,
+        layers=entry.model.layers,
+        heads=entry.model.heads,
+        text_width=CLIP_TEXT["text_width"],
+        pooled_width=CLIP_TEXT["text_width"],
+        aesthetic_width=entry.model.aesthetic_width,
+        checkpointing=False,
+    )
+    dropout = entry.model.text_dropout
+    return {
+        "tokens": shape.length,
+        "backbone": backbone,
+        "text_dropout": dropout,
+        "init_std": PUBLISHED_INIT_STD,
+    }
+
+
+def load_published_generator(entry: GeneratorEntry, shape: TokenShape) -> nn.Module:
     """Return the model of a published generator with its weights, in evaluation mode.
 
     Raises OnetokError where the file is not pinned, cannot be had, or does not fit.
     """
     path = fetch(entry.weights)
-    return _filled(build_published_generator(entry, codebook_size, tokens), entry, path)
+    return _filled(build_published_generator(entry, shape), entry, path)
 
 
 def _filled(model: nn.Module, entry: Entry | GeneratorEntry, path: Path) -> nn.Module:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, with_config
@@ -14,6 +15,8 @@ from torch import nn
 
 from onetok import params
 from onetok.configs import titok_fields, vqgan_config
+from onetok.consistency import TokenShape, pretrained_of, token_shape, tokenizer_of
+from onetok.data.batches import Batch
 from onetok.data.captions import VOCABULARY
 from onetok.errors import OnetokError
 from onetok.losses.adversarial import AdversarialTerm
@@ -25,8 +28,11 @@ from onetok.models.convnext import ConvNeXt, ConvNeXtConfig
 from onetok.models.discriminator import Discriminator, DiscriminatorConfig
 from onetok.models.inception import Inception, InceptionConfig
 from onetok.models.lpips import LPIPS, LPIPSConfig
+from onetok.models.maskgen_kl import MaskGenKL, MaskGenKLConfig
+from onetok.models.maskgen_vq import MaskGenVQ, MaskGenVQConfig
 from onetok.models.maskgit import MaskGIT, MaskGITConfig
 from onetok.models.maskgit_uvit import MaskGITUViT
+from onetok.models.mmdit import MMDiTConfig, TextCondition
 from onetok.models.rar import RAR, RARConfig
 from onetok.models.tatitok import TATiTok, TATiTokConfig
 from onetok.models.text_encoder import CLIP, CaptionStates, CLIPConfig
@@ -36,7 +42,8 @@ from onetok.models.vqgan import VQGAN, VQGANConfig
 from onetok.pretrained import load_strictly, read_tensors
 from onetok.published import clip_config
 from onetok.sampling.autoregressive import AutoregressiveSampling
-from onetok.sampling.guidance import Guidance
+from onetok.sampling.guidance import Guidance, RevealGuidance
+from onetok.sampling.latents import LatentSampling
 from onetok.sampling.masked import MaskedSampling
 from onetok.sampling.schedules import MaskSchedule
 from onetok.training.schedules import RandomnessAnnealing
@@ -44,9 +51,11 @@ from onetok.training.tasks import (
     AutoregressiveGeneratorObjective,
     CodeObjective,
     GeneratorObjective,
+    LatentGeneratorObjective,
     MaskedGeneratorObjective,
     PixelObjective,
     TokenizerObjective,
+    labels_of,
 )
 
 CPU = torch.device("cpu")  # where models are built; the training loop moves them
@@ -64,6 +73,8 @@ MODELS: dict[str, tuple[type[nn.Module], type]] = {
     "maskgit-vit": (MaskGIT, MaskGITConfig),
     "maskgit-uvit": (MaskGITUViT, MaskGITConfig),
     "rar": (RAR, RARConfig),
+    "maskgen-vq": (MaskGenVQ, MaskGenVQConfig),
+    "maskgen-kl": (MaskGenKL, MaskGenKLConfig),
 }
 
 
@@ -150,21 +161,110 @@ def build_caption_states(entry: BaseModel, device: torch.device) -> CaptionState
     return CaptionStates(load_encoder(entry.text, device)) if isinstance(entry, params.READS_TEXT) else None
 
 
-def build_generator_objective(
-    entry: params.TrainedGenerator, codebook_size: int, tokens: int
-) -> GeneratorObjective:
-    """Return the generator that an entry trains, for sequences of `tokens` ids below `codebook_size`, with its loss."""
-    shape: dict[str, Any] = {"codebook_size": codebook_size, "tokens": tokens, "classes": entry.classes}
+def build_generator(study: params.Study, entry: params.TrainedGenerator) -> nn.Module:
+    """Return the generator that an entry trains, as training starts from it."""
+    shape = token_shape(study, study.tokenizers[tokenizer_of(study, entry)])
+    match entry:
+        case params.ClassGenerator():
+            return _class_generator(entry, shape)
+        case params.MaskGenVQGenerator():
+            return _maskgen_vq(study, entry, shape)
+        case params.MaskGenKLGenerator():
+            return _maskgen_kl(study, entry, shape)
+        case params.FineTunedGenerator():
+            model: nn.Module = load_model(Path("results/generators") / entry.pretrained, CPU)
+            return model.train()
+    raise TypeError(type(entry))
+
+
+def _class_generator(entry: params.ClassGenerator, shape: TokenShape) -> nn.Module:
+    fields: dict[str, Any] = {"codebook_size": shape.codebook_size, "tokens": shape.length}
+    fields["classes"] = entry.classes
     match entry:
         case params.MaskGITViTGenerator():
-            vit = MaskGIT(MaskGITConfig(**shape, **entry.model.model_dump()))
-            return MaskedGeneratorObjective(vit, *build_masked_loss(entry.loss))
+            return MaskGIT(MaskGITConfig(**fields, **entry.model.model_dump()))
         case params.MaskGITUViTGenerator():
-            uvit = MaskGITUViT(MaskGITConfig(**shape, **entry.model.model_dump()))
-            return MaskedGeneratorObjective(uvit, *build_masked_loss(entry.loss))
+            return MaskGITUViT(MaskGITConfig(**fields, **entry.model.model_dump()))
         case params.RARGenerator():
-            rar = RAR(RARConfig(**shape, **entry.model.model_dump()))
-            return AutoregressiveGeneratorObjective(rar, RandomnessAnnealing(**entry.annealing.model_dump()))
+            return RAR(RARConfig(**fields, **entry.model.model_dump()))
+    raise TypeError(type(entry))
+
+
+def _maskgen_vq(study: params.Study, entry: params.MaskGenVQGenerator, shape: TokenShape) -> MaskGenVQ:
+    assert shape.codebook_size is not None
+    config = MaskGenVQConfig(
+        codebook_size=shape.codebook_size,
+        tokens=shape.length,
+        spare_rows=0,
+        backbone=_backbone(study, entry.text, entry.model),
+        text_dropout=entry.model.text_dropout,
+        init_std=entry.model.init_std,
+    )
+    return MaskGenVQ(config)
+
+
+def _maskgen_kl(study: params.Study, entry: params.MaskGenKLGenerator, shape: TokenShape) -> MaskGenKL:
+    config = MaskGenKLConfig(
+        channels=shape.channels,
+        tokens=shape.length,
+        scale=entry.model.scale,
+        backbone=_backbone(study, entry.text, entry.model),
+        head_width=entry.model.head.width,
+        head_layers=entry.model.head.layers,
+        text_dropout=entry.model.text_dropout,
+        init_std=entry.model.init_std,
+    )
+    return MaskGenKL(config)
+
+
+class TextShape(NamedTuple):
+    """What a text encoder makes of a caption."""
+
+    length: int  # states
+    width: int
+    pooled_width: int
+
+
+def text_shape(study: params.Study, name: str) -> TextShape:
+    """Return the shape of an encoder's states, from params alone."""
+    entry = study.encoders[name]
+    if isinstance(entry, params.CLIPEncoder):
+        return TextShape(entry.model.context_length, entry.model.text_width, entry.model.embedding)
+    assert isinstance(entry, params.OpenCLIPEncoder)
+    config = clip_config(entry.architecture)
+    return TextShape(config.context_length, config.text_width, config.embedding)
+
+
+def _backbone(study: params.Study, text: str, model: params.MaskGenVQModel) -> MMDiTConfig:
+    states = text_shape(study, text)
+    return MMDiTConfig(
+        width=model.width,
+        layers=model.layers,
+        heads=model.heads,
+        text_width=states.width,
+        pooled_width=states.pooled_width,
+        aesthetic_width=model.aesthetic_width,
+        checkpointing=model.checkpointing,
+    )
+
+
+def build_generator_objective(
+    study: params.Study, entry: params.TrainedGenerator, texts: Callable[[Batch], TextCondition] | None
+) -> GeneratorObjective:
+    """Return the generator that an entry trains with its loss; `texts` is what a generator of captions reads."""
+    model: Any = build_generator(study, entry)
+    source = pretrained_of(study, entry) if isinstance(entry, params.FineTunedGenerator) else entry
+    condition = labels_of if texts is None else texts
+    match source:
+        case params.MaskGITGenerator() | params.MaskGenVQGenerator():
+            return MaskedGeneratorObjective(model, condition, *build_masked_loss(source.loss))
+        case params.RARGenerator():
+            annealing = RandomnessAnnealing(**source.annealing.model_dump())
+            return AutoregressiveGeneratorObjective(model, annealing)
+        case params.MaskGenKLGenerator():
+            assert texts is not None
+            schedule = MaskSchedule(source.loss.mask_schedule)
+            return LatentGeneratorObjective(model, texts, schedule, source.loss.repeats)
     raise TypeError(type(entry))
 
 
@@ -193,14 +293,23 @@ def build_adversarial_term(entry: params.Adversarial) -> AdversarialTerm:
     return AdversarialTerm(discriminator=Discriminator(config), weight=entry.weight, start=entry.start)
 
 
-def build_sampling(entry: params.Sampling) -> MaskedSampling | AutoregressiveSampling:
-    guidance = Guidance(**entry.guidance.model_dump())
-    if isinstance(entry, params.AutoregressiveSampling):
-        return AutoregressiveSampling(temperature=entry.temperature, guidance=guidance)
+def build_sampling(entry: params.Sampling) -> MaskedSampling | AutoregressiveSampling | LatentSampling:
+    match entry:
+        case params.AutoregressiveSampling():
+            guidance = Guidance(**entry.guidance.model_dump())
+            return AutoregressiveSampling(temperature=entry.temperature, guidance=guidance)
+        case params.LatentSampling():
+            return LatentSampling(
+                rounds=entry.rounds,
+                diffusion_steps=entry.diffusion_steps,
+                temperature=entry.temperature,
+                guidance=RevealGuidance(**entry.guidance.model_dump()),
+                schedule=MaskSchedule(entry.mask_schedule),
+            )
     return MaskedSampling(
         steps=entry.steps,
         temperature=entry.temperature,
-        guidance=guidance,
+        guidance=Guidance(**entry.guidance.model_dump()),
         schedule=MaskSchedule(entry.mask_schedule),
         softmax_annealing=entry.softmax_annealing,
     )

@@ -13,7 +13,20 @@ from tabulate import tabulate
 
 from onetok.errors import OnetokError
 from onetok.metrics import names
-from onetok.params import AutoregressiveSampling, Column, GenerationBenchmark, Row, Samples, Study, Table
+from onetok.params import (
+    AutoregressiveSampling,
+    Column,
+    GenerationBenchmark,
+    Guidance,
+    LatentSampling,
+    Row,
+    SampledBenchmark,
+    Samples,
+    Sampling,
+    Study,
+    Table,
+    TextToImageBenchmark,
+)
 
 NOT_MEASURED = "not measured"
 DOES_NOT_APPLY = "–"
@@ -125,27 +138,37 @@ def _benchmark_line(study: Study, name: str) -> str:
         f"{benchmark.images.filter} to {benchmark.images.shorter_edge} px, centre {benchmark.images.size} px"
     )
     common = f"features by {benchmark.encoder}, judge {benchmark.judge}; {images}; images rounded to 8 bits"
-    if isinstance(benchmark, GenerationBenchmark):
-        scope = f"{benchmark.samples} samples, classes evenly, against {benchmark.dataset} {benchmark.split}"
+    if isinstance(benchmark, SampledBenchmark):
+        evenly = "classes" if isinstance(benchmark, GenerationBenchmark) else "captions"
+        scope = f"{benchmark.samples} samples, {evenly} evenly, against {benchmark.dataset} {benchmark.split}"
         details = (
             f"inception score over {benchmark.inception_splits} unshuffled splits, k = {benchmark.neighbours}"
         )
+        if isinstance(benchmark, TextToImageBenchmark):
+            details += f"; CLIP score by {benchmark.clip}, geneval by {benchmark.detector or 'no detector'}"
         return f"Protocol {name}: {scope}; {common}; {details}."
     return f"Protocol {name}: reconstructions of {benchmark.dataset} {benchmark.split} against these images; {common}."
 
 
 def _sampling(samples: Samples) -> str:
-    sampling, guidance = samples.sampling, samples.sampling.guidance
-    guided = f"{guidance.kind} guidance {guidance.scale:g}"
-    if guidance.kind == "power-cosine":
+    text = samples.text
+    told = f", {text.captions} captions, aesthetic score {text.aesthetic:g}" if text is not None else ""
+    return f"{_settings(samples.sampling)}{told}, seed {samples.seed}"
+
+
+def _settings(sampling: Sampling) -> str:
+    guidance = sampling.guidance
+    guided = f"temperature {sampling.temperature:g}, {guidance.kind} guidance {guidance.scale:g}"
+    if isinstance(guidance, Guidance) and "cosine" in guidance.kind:
         guided += f", power {guidance.power:g}"
-    if isinstance(sampling, AutoregressiveSampling):
-        return f"one token a step, temperature {sampling.temperature:g}, {guided}, seed {samples.seed}"
+    match sampling:
+        case AutoregressiveSampling():
+            return f"one token a step, {guided}"
+        case LatentSampling():
+            rounds = f"{sampling.rounds} rounds of {sampling.diffusion_steps} diffusion steps"
+            return f"{rounds}, {guided}, {sampling.mask_schedule} schedule"
     annealing = ", softmax annealing" if sampling.softmax_annealing else ""
-    return (
-        f"{sampling.steps} steps, temperature {sampling.temperature:g}, {guided}, "
-        f"{sampling.mask_schedule} schedule{annealing}, seed {samples.seed}"
-    )
+    return f"{sampling.steps} steps, {guided}, {sampling.mask_schedule} schedule{annealing}"
 
 
 # ---------------------------------------------------------------------------------------------- comparison

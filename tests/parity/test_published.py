@@ -102,7 +102,7 @@ def test_the_papers_generators_and_their_sampling_are_the_released_configuration
             checkpoint = released["config"]["experiment"]["tokenizer_checkpoint"]
             assert f"{tokenizer.weights.hub.split('/')[1].removesuffix('_imagenet')}.bin" == checkpoint
         with torch.device("meta"):
-            ours = build_published_generator(entries[name], *token_shape(study, tokenizer))
+            ours = build_published_generator(entries[name], token_shape(study, tokenizer))
         assert ours.config == config_from_published(released["system"], released["config"]), name
         (sampling,) = [entry.sampling for entry in study.samples.values() if entry.generator == name]
         settings = released["config"]["model"]["generator"]

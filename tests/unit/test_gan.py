@@ -14,7 +14,7 @@ from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 
 from onetok import params
-from onetok.data.batches import Batch, no_captions
+from onetok.data.batches import Batch
 from onetok.errors import OnetokError
 from onetok.losses.adversarial import LeCam
 from onetok.losses.reconstruction import ReconstructionLoss
@@ -58,7 +58,7 @@ TRAINING = {
 
 def read_noise(positions: np.ndarray, indices: np.ndarray) -> Batch:
     images = [np.random.default_rng(i).integers(0, 256, (3, SIZE, SIZE), np.uint8) for i in indices]
-    return Batch(torch.from_numpy(np.stack(images)), torch.from_numpy(indices), no_captions(len(indices)))
+    return Batch.of(torch.from_numpy(np.stack(images)), torch.from_numpy(indices))
 
 
 class InterruptedRunError(Exception):

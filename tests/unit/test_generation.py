@@ -115,7 +115,9 @@ def test_what_is_not_made_yet_is_named_with_its_command(smallest):
 def test_a_generator_of_other_tokens_is_named(smallest):
     leave_artefact(make("titok"), smallest, "tokenizers", "titok/vq-16", {})
     leave_artefact(make_generator(tokens=7), smallest, "generators", "maskgit/tiny", {})
-    with pytest.raises(OnetokError, match="draws 7 tokens of 32 codes, but titok/vq-16 decodes 6 of 32"):
+    with pytest.raises(
+        OnetokError, match="draws 7 tokens of 32 codes, but titok/vq-16 decodes 6 tokens of 32 codes"
+    ):
         load_generator("maskgit/tiny", study=smallest)
 
 
@@ -136,7 +138,7 @@ def test_a_repository_on_the_hub_is_had_as_params_pin_it(made, monkeypatch):
     with_published(made)
     with pytest.raises(OnetokError, match=r"not pinned: .*onetok pin someone/g model.safetensors"):
         load_generator("someone/g")
-    monkeypatch.setattr(generation, "load_published_generator", lambda entry, size, tokens: make_generator())
+    monkeypatch.setattr(generation, "load_published_generator", lambda entry, shape: make_generator())
     generator = load_generator("someone/g")
     assert generator.tokenizer.name == "titok/vq-16"
     assert generator.generate([1], sampling="published/g", seed=0).shape == (1, 3, 32, 32)

@@ -10,12 +10,12 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from onetok.consistency import token_shape, tokenizer_of
+from onetok.consistency import TokenShape, token_shape, tokenizer_of
 from onetok.errors import OnetokError
 from onetok.plan import plan
 from onetok.published import build_published_generator, load_published_generator
 from onetok.receipts import sha256
-from onetok.registry import build_generator_objective, load_model, save_model
+from onetok.registry import build_generator, load_model, save_model
 from onetok.study import load_study
 
 MODEL = {"width": 16, "layers": 2, "heads": 2, "hidden": 32}
@@ -31,7 +31,7 @@ def with_published(smallest: Path, weights: dict | None = None, **changes: objec
     entry = {"kind": "published-maskgit-uvit", "tokenizer": "titok/vq-16", "classes": 10, "model": MODEL}
     entry |= {"weights": {"url": None} | weights} | changes
     samples = {"generator": "published/g", "benchmark": "class_conditional/digits", "seed": 0}
-    samples |= {"micro_batch": 8, "sampling": SAMPLING}
+    samples |= {"micro_batch": 8, "sampling": SAMPLING, "text": None}
     content = {"generators": {"published": {"g": entry}}, "samples": {"published": {"g": samples}}}
     (smallest / "params/generators/published.yaml").write_text(yaml.safe_dump(content))
     return smallest
@@ -49,7 +49,7 @@ def with_published(smallest: Path, weights: dict | None = None, **changes: objec
         ),
         (
             {"tokenizer": "tatitok/kl-16"},
-            "the tokens of tatitok/kl-16 are continuous (tatitok/kl-16), expected tokens of a codebook",
+            "the tokens of tatitok/kl-16 are continuous (tatitok/kl-16), expected ones of a codebook",
         ),
         (
             {"tokenizer": "tatitok/kl-16"},
@@ -72,7 +72,7 @@ def test_a_trained_u_vit_needs_layers_to_halve(smallest):
         load_study(smallest)
     path.write_text(path.read_text().replace("layers: 1", "layers: 2"))
     study = load_study(smallest)
-    model = build_generator_objective(study.generators["maskgit/tiny"], 32, 16).model
+    model = build_generator(study, study.generators["maskgit/tiny"])
     assert type(model).__name__ == "MaskGITUViT" and len(model.down) == 1
 
 
@@ -157,13 +157,13 @@ def test_a_published_generator_is_fetched_whole(smallest, tmp_path, monkeypatch)
     study = load_study(with_published(smallest))
     shape = token_shape(study, study.tokenizers["titok/vq-16"])
     torch.manual_seed(0)
-    model = build_published_generator(study.generators["published/g"], *shape)
+    model = build_published_generator(study.generators["published/g"], shape)
     save_file(released(model.state_dict()), path)
 
     weights = {"hub": "someone/g", "revision": "abc", "file": "model.safetensors", "sha256": sha256(path)}
     entry = load_study(with_published(smallest, weights)).generators["published/g"]
     monkeypatch.setattr("onetok.pretrained.hf_hub_download", lambda repo, file, revision: str(path))
-    loaded = load_published_generator(entry, *shape)
+    loaded = load_published_generator(entry, shape)
     save_model(loaded, tmp_path)
     again = load_model(tmp_path, torch.device("cpu"))
     assert all(torch.equal(again.state_dict()[k], v) for k, v in model.state_dict().items())
@@ -172,4 +172,4 @@ def test_a_published_generator_is_fetched_whole(smallest, tmp_path, monkeypatch)
 def test_an_unpinned_generator_is_not_downloaded(smallest):
     entry = load_study(with_published(smallest)).generators["published/g"]
     with pytest.raises(OnetokError, match=r"model.safetensors: not pinned: .*onetok pin someone/g"):
-        load_published_generator(entry, 32, 16)
+        load_published_generator(entry, TokenShape(32, 4, 16))

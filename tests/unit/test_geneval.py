@@ -61,7 +61,7 @@ def test_the_detector_reads_every_real_scene_as_it_was_drawn():
 )
 def test_a_spoiled_scene_is_read_as_what_it_looks_like(spoil, least):
     made, pixels = drawn("train", 600)
-    scores = evaluate(prompts_of(made), [spoil(pixels)], DETECTOR)
+    scores = evaluate(prompts_of(made), DETECTOR(spoil(pixels)))
     assert scores.usual.overall >= least
 
 
@@ -71,12 +71,12 @@ def test_pictures_of_nothing_are_never_right():
     mean = to_uint8(to_float(pixels).mean(0, keepdim=True).expand(pixels.shape))
     red = torch.tensor([255, 0, 0], dtype=torch.uint8).view(1, 3, 1, 1).expand(pixels.shape)
     for wrong in (torch.full_like(pixels, 128), torch.full_like(pixels, 0), noise, red, mean):
-        assert evaluate(prompts_of(made), [wrong], DETECTOR).usual.overall == 0
+        assert evaluate(prompts_of(made), DETECTOR(wrong)).usual.overall == 0
 
 
 def test_a_picture_of_another_caption_is_mostly_wrong():
     made, pixels = drawn("train", 600)
-    scores = evaluate(prompts_of(made), [pixels.roll(1, dims=0)], DETECTOR)
+    scores = evaluate(prompts_of(made), DETECTOR(pixels.roll(1, dims=0)))
     assert scores.usual.overall < 0.05
 
 
@@ -113,11 +113,11 @@ def test_each_task_sees_its_own_mistake(task):
 def test_held_out_prompts_are_scored_apart():
     (usual, pixels), (apart, others) = drawn("val", 60), drawn("held-out", 30)
     grey = torch.full_like(others, 128)
-    scores = evaluate(prompts_of(usual + apart), [pixels, grey], DETECTOR)
+    scores = evaluate(prompts_of(usual + apart), DETECTOR(torch.cat([pixels, grey])))
     assert scores.usual.overall == 1 and list(scores.usual.tasks) == list(scenes.TASKS)
     assert scores.held_out is not None and scores.held_out.overall == 0
     assert scores.right.tolist() == [True] * 60 + [False] * 30
-    assert evaluate(prompts_of(usual), [pixels], DETECTOR).held_out is None
+    assert evaluate(prompts_of(usual), DETECTOR(pixels)).held_out is None
 
 
 def test_overall_is_the_mean_of_tasks_however_many_prompts_each_has():
@@ -125,7 +125,10 @@ def test_overall_is_the_mean_of_tasks_however_many_prompts_each_has():
     rows = [0, 6, *range(1, 6)]  # single_object twice
     pixels = pixels[rows]
     pixels[0] = 0
-    scores = evaluate(prompts_of([made[i] for i in rows]), pixels.split(3), DETECTOR)
+    scores = evaluate(
+        prompts_of([made[i] for i in rows]),
+        [objects for part in pixels.split(3) for objects in DETECTOR(part)],
+    )
     assert scores.usual.tasks["single_object"] == 0.5
     assert scores.usual.overall == pytest.approx(5.5 / 6)
 
@@ -133,9 +136,9 @@ def test_overall_is_the_mean_of_tasks_however_many_prompts_each_has():
 def test_too_few_pictures_missing_tasks_and_wrong_shapes_are_refused():
     made, pixels = drawn("train", 12)
     with pytest.raises(OnetokError, match="found 11 pictures, expected one for each of 12 prompts"):
-        evaluate(prompts_of(made), [pixels[:11]], DETECTOR)
+        evaluate(prompts_of(made), DETECTOR(pixels[:11]))
     with pytest.raises(OnetokError, match="no prompt of task color_attr, expected all of"):
-        evaluate(prompts_of(made[:5]), [pixels[:5]], DETECTOR)
+        evaluate(prompts_of(made[:5]), DETECTOR(pixels[:5]))
     with pytest.raises(
         OnetokError, match=r"found pictures \(12, 3, 16, 32\) torch.uint8, expected \(B, 3, 32, 32\)"
     ):

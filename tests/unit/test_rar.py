@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from onetok.data.batches import Batch, no_captions
+from onetok.data.batches import Batch
 from onetok.models.rar import RAR, RARConfig, draw_orders
 from onetok.registry import load_model, save_model
 from onetok.sampling import autoregressive
@@ -181,7 +181,7 @@ def test_the_objective_follows_the_annealing(model, monkeypatch):
         "onetok.models.rar.draw_orders", lambda ids, share: seen.append(share) or draw_orders(ids, share)
     )
     objective = AutoregressiveGeneratorObjective(model, RandomnessAnnealing(start=2, end=4))
-    batch = Batch(random_ids(2), torch.tensor([0, 1]), no_captions(2))
+    batch = Batch.of(random_ids(2), torch.tensor([0, 1]))
     losses = [objective(batch, step) for step in (0, 3, 4)]
     assert seen == [1.0, 0.5, 0.0]
     assert all(loss["total"].isfinite() for loss in losses)

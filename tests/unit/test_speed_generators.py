@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from onetok.consistency import TokenShape
 from onetok.models.dit import DiT, DiTConfig
 from onetok.plan import plan
 from onetok.sampling import autoregressive
@@ -168,7 +167,7 @@ def test_a_pair_draws_and_decodes(smallest):
         images = images_call(study, pair.system, entry.cpu, 0, CPU)()
         assert images.shape == (2, 3, 32, 32)
     system, tokenizer = build_system(study, entry.pairs[1].system)
-    assert system.shape == TokenShape(16, 4) and tokenizer.config.tokens == 4
+    assert (system.shape.codebook_size, system.shape.length) == (16, 4) and tokenizer.config.tokens == 4
 
 
 # ---------------------------------------------------------------------------------------------- the stage

@@ -149,7 +149,7 @@ class Corners:
         lit = torch.eye(4)[labels].view(-1, 1, 2, 2).repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
         images = (255 * lit).expand(-1, 3, -1, -1).to(torch.uint8)  # (b, 3, 16, 16)
         captions = CaptionTokenizer(context_length=8)([NAMES[int(label)] for label in labels])
-        return Batch(images, labels, captions)
+        return Batch.of(images, labels, captions=captions)
 
 
 def test_training_learns_which_caption_belongs_to_an_image(tmp_path):

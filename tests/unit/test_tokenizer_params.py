@@ -61,7 +61,7 @@ def study(folder: Path, file: str, old: str, new: str) -> Path:
             "tokenizers/titok.yaml",
             "tokenizer: titok/vq-16",
             "tokenizer: tatitok/kl-16",
-            r"tokens: titok/vq-16 are continuous \(tatitok/kl-16\), expected tokens of a codebook",
+            r"tokens: titok/vq-16 are continuous \(tatitok/kl-16\), expected ones of a codebook",
         ),
         (
             "tokenizers/vqgan.yaml",

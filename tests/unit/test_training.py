@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from onetok.data.batches import Batch, no_captions
+from onetok.data.batches import Batch
 from onetok.errors import OnetokError
 from onetok.losses.masked import MaskedLoss
 from onetok.models.maskgit import MaskGIT
@@ -23,7 +23,7 @@ from onetok.sampling.schedules import MaskSchedule
 from onetok.training.checkpoints import latest_checkpoint, save_checkpoint
 from onetok.training.loop import train
 from onetok.training.optimizers import decays
-from onetok.training.tasks import NO_DECAY, MaskedGeneratorObjective, single_phase
+from onetok.training.tasks import NO_DECAY, MaskedGeneratorObjective, labels_of, single_phase
 from tests.parity.cases import load_case
 from tests.unit.test_sampling import CONFIG
 
@@ -52,7 +52,7 @@ class Ids:
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(0, CONFIG.codebook_size, (50, CONFIG.tokens), generator=generator)
         labels = torch.from_numpy(indices % CONFIG.classes)
-        return Batch(ids[indices], labels, no_captions(len(indices)))
+        return Batch.of(ids[indices], labels)
 
 
 def run(scratch, training, stop=None):
@@ -60,7 +60,7 @@ def run(scratch, training, stop=None):
     torch.manual_seed(training.seed)
     model = MaskGIT(CONFIG)
     settings_ = MaskedLoss(label_smoothing=0.1, unmasked_weight=0.1)
-    objective = MaskedGeneratorObjective(model, MaskSchedule("arccos"), settings_)
+    objective = MaskedGeneratorObjective(model, labels_of, MaskSchedule("arccos"), settings_)
     accelerator = Accelerator(cpu=True)
     task = single_phase(model, objective, Ids(), 50, training, accelerator.state, workers=0)
     if stop is not None:
@@ -92,7 +92,7 @@ def test_every_part_of_a_u_vit_learns():
     model = MaskGITUViT(CONFIG)
     settings_ = MaskedLoss(label_smoothing=0.1, unmasked_weight=0.1)
     batch = Ids()(None, torch.arange(8).numpy())
-    losses = MaskedGeneratorObjective(model, MaskSchedule("arccos"), settings_)(batch, 0)
+    losses = MaskedGeneratorObjective(model, labels_of, MaskSchedule("arccos"), settings_)(batch, 0)
     losses["total"].backward()
     assert all(p.grad is not None and p.grad.any() for p in model.parameters())
 
@@ -138,13 +138,13 @@ def test_looking_at_a_model_does_not_change_its_training(tmp_path):
         model = TiTok(config)
         loss = ReconstructionLoss(l1=0.0, l2=1.0, quantizer=1.0, perceptual=[])
         objective = PixelObjective(model, loss, None, None)
-        look = partial(draw_reconstructions, objective=objective, pixels=pixels, captions=no_captions(8))
+        look = partial(draw_reconstructions, objective=objective, pixels=pixels, captions=torch.zeros(8, 0))
         draw = look if looks else None
         accelerator = Accelerator(cpu=True)
 
         def read(positions, indices):
             labels = torch.zeros(len(indices), dtype=torch.int64)
-            return Batch(pixels[indices], labels, no_captions(len(indices)))
+            return Batch.of(pixels[indices], labels)
 
         task = single_phase(model, objective, read, 8, training, accelerator.state, 0, draw, 1)
         train(task, training, accelerator, tmp_path / name, "test", lambda *_: None)

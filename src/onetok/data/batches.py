@@ -1,6 +1,7 @@
 """Training batches as a stateless function of (seed, step): any process, any restart, the same samples.
 
-Legend: B samples of the global batch · b samples of this process · T token ids of a caption.
+Legend: B samples of the global batch · b samples of this process · T token ids of a caption · N tokens · C token
+channels · S, P widths of a text encoder's states and pooled states.
 """
 
 from __future__ import annotations
@@ -23,13 +24,22 @@ from onetok.params import Images, TrainingImages
 
 
 class Batch(NamedTuple):
-    inputs: Tensor  # images (b, 3, S, S) uint8, or token ids (b, N) int64
+    """What one step learns from. What nobody reads is empty: the last axes have length 0."""
+
+    inputs: Tensor  # images (b, 3, S, S) uint8, token ids (b, N) int64, or mean and log-variance (b, 2, N, C)
     labels: Tensor  # (b,) int64
-    captions: Tensor  # (b, T) int64 token ids, T = 0 where nobody reads text
+    captions: Tensor  # (b, T) int64 token ids
+    sequence: Tensor  # (b, T, S) a text encoder's states of the captions, where they are read from a cache
+    pooled: Tensor  # (b, P) its pooled states
+    aesthetics: Tensor  # (b, 1) scores
 
-
-def no_captions(size: int) -> Tensor:
-    return torch.zeros(size, 0, dtype=torch.int64)  # (b, 0)
+    @classmethod
+    def of(cls, inputs: Tensor, labels: Tensor, **texts: Tensor) -> Batch:
+        """Return a batch of inputs and labels, with what is given of its texts."""
+        size = len(labels)
+        empty = {"captions": torch.zeros(size, 0, dtype=torch.int64), "sequence": torch.zeros(size, 0, 0)}
+        empty |= {"pooled": torch.zeros(size, 0), "aesthetics": torch.zeros(size, 0)}
+        return cls(inputs, labels, **(empty | texts))
 
 
 def caption_ids(
@@ -37,14 +47,16 @@ def caption_ids(
 ) -> Tensor:
     """Return the captions of some samples as token ids: (b, T) int64, T = 0 where nobody reads them."""
     if tokenize is None:
-        return no_captions(len(rows))
+        return torch.zeros(len(rows), 0, dtype=torch.int64)
     return tokenize([shards.caption(int(row)) for row in rows])
 
 
-def caption_batches(shards: Shards, batch: int, tokenize: CaptionTokenizer | None) -> Iterator[Tensor]:
-    """Yield the captions of a whole split in the order and size of `image_batches`: (≤ batch, T) int64."""
-    for start in range(0, len(shards), batch):
-        yield caption_ids(shards, range(start, min(start + batch, len(shards))), tokenize)
+def caption_batches(
+    shards: Shards, rows: NDArray[np.int64], batch: int, tokenize: CaptionTokenizer | None
+) -> Iterator[Tensor]:
+    """Yield the captions of samples `rows` in the batches of `image_batches`: (≤ batch, T) int64."""
+    for start in range(0, len(rows), batch):
+        yield caption_ids(shards, rows[start : start + batch], tokenize)
 
 
 ReadBatch = Callable[[NDArray[np.int64], NDArray[np.int64]], Batch]
@@ -163,4 +175,4 @@ class AugmentedImages:
         ]
         labels: NDArray[Any] = self.shards.labels[indices].astype(np.int64)
         captions = caption_ids(self.shards, indices, self.tokenize)
-        return Batch(torch.from_numpy(np.stack(views)), torch.from_numpy(labels), captions)
+        return Batch.of(torch.from_numpy(np.stack(views)), torch.from_numpy(labels), captions=captions)

@@ -4,6 +4,7 @@ tokens.npy   discrete: (M, V, N) ids in the smallest unsigned integer that fits 
              continuous: (M, V, 2, N, C) float16, the posterior's mean and log-variance
 labels.npy   (M,) int32
 keys.npy     (M,) bytes, the keys of the shards
+captions/    where params ask for them, see data.texts
 
 Legend: M images · V views · N tokens · C token channels.
 """
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onetok.data.batches import Batch, no_captions
+from onetok.data.batches import Batch
 from onetok.errors import OnetokError
 from onetok.models.quantizers import Tokens
 
@@ -64,6 +65,11 @@ class TokenCache:
         return int(self.tokens.shape[0] * self.tokens.shape[1])
 
     @property
+    def views(self) -> int:
+        """V."""
+        return int(self.tokens.shape[1])
+
+    @property
     def discrete(self) -> bool:
         return bool(np.issubdtype(self.tokens.dtype, np.unsignedinteger))
 
@@ -78,4 +84,4 @@ class TokenCache:
         kind = np.int64 if self.discrete else np.float32
         tokens = torch.from_numpy(self.tokens[image, view].astype(kind))
         labels = torch.from_numpy(self.labels[image].astype(np.int64))
-        return Batch(tokens, labels, no_captions(len(labels)))
+        return Batch.of(tokens, labels)

@@ -9,7 +9,7 @@ Legend: M pictures · S pixels of their side · q = S/2 of a cell's · T templat
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -53,12 +53,11 @@ class GenEval(NamedTuple):
     right: NDArray[np.bool_]  # (M,)
 
 
-def evaluate(prompts: Sequence[Prompt], batches: Iterable[Tensor], detector: Detector) -> GenEval:
-    """Score one picture for each prompt, in order; batches are (≤ B, 3, S, S) uint8.
+def evaluate(prompts: Sequence[Prompt], seen: Sequence[list[Seen]]) -> GenEval:
+    """Score what is seen in one picture for each prompt, in order.
 
     Raises OnetokError where pictures and prompts differ in number, or one of the six tasks has no usual prompt.
     """
-    seen = [objects for images in batches for objects in detector(images)]
     if len(seen) != len(prompts):
         raise OnetokError(
             f"geneval: found {len(seen)} pictures, expected one for each of {len(prompts)} prompts"

@@ -21,6 +21,22 @@ RECONSTRUCTION = {
     "accuracy_judge": "class accuracy of reconstructions by the judge",
     "accuracy_real_judge": "class accuracy of originals by the judge",
 }
+_GENEVAL = {
+    "geneval": "mean of the six shares below, held-out prompts left out",
+    "geneval_single_object": "share of pictures that show the one object asked for",
+    "geneval_two_object": "share that show both objects",
+    "geneval_counting": "share that show so many objects",
+    "geneval_colors": "share that show the object in its colour",
+    "geneval_position": "share that show both objects where they should be",
+    "geneval_color_attr": "share that show both objects, each in its colour",
+    "geneval_held_out": "mean of the shares of prompts of which nothing like them was trained on",
+}
+RECONSTRUCTION |= _GENEVAL
+RECONSTRUCTION |= {
+    f"{metric}_shuffled": f"{text}, decoded with captions of other images"
+    for metric, text in RECONSTRUCTION.items()
+    if metric not in ("images", "parameters", "tokens", "codebook_usage", "codebook_entropy", "psnr", "ssim")
+}
 GENERATION = {
     "images": "images scored",
     "distinct": "different images among them",
@@ -36,5 +52,9 @@ GENERATION = {
     "precision_judge": "precision by the judge's features",
     "recall_judge": "recall by the judge's features",
     "accuracy_judge": "class accuracy of samples by the judge",
+}
+GENERATION |= {
+    "clip_score": "mean CLIP score of pictures and their captions, 100 times the cosine",
+    **_GENEVAL,
 }
 ALL = {**RECONSTRUCTION, **GENERATION}

@@ -10,7 +10,7 @@ Legend: B batch · N tokens · C token channels · K codebook entries.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -43,6 +43,14 @@ class Tokens(NamedTuple):
     latents: Tensor  # (B, N, C) float32, what the decoder reads
     ids: Tensor | None  # (B, N) int64 in [0, K), or None where tokens are continuous
     posterior: Posterior | None = None  # what continuous tokens were drawn from, where an encoder made them
+
+
+def tokens_from_drawn(tokenizer: Any, drawn: Tensor) -> Tokens:
+    """Return the tokens that a generator has drawn: ids (B, N) int64, or latents (B, N, C) float32."""
+    if drawn.is_floating_point():
+        return Tokens(drawn, None)
+    tokens: Tokens = tokenizer.tokens_from_ids(drawn)
+    return tokens
 
 
 class Quantized(NamedTuple):

@@ -82,6 +82,10 @@ class CLIP(nn.Module):
     def text_width(self) -> int:
         return self.config.text_width
 
+    @property
+    def pooled_width(self) -> int:
+        return self.config.embedding
+
     def encode_text(self, ids: Tensor) -> TextStates:
         network = self.network
         x = network.token_embedding(ids) + network.positional_embedding  # (B, T, S)

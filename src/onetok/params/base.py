@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -33,7 +33,20 @@ SamplesName = Annotated[VariantKey, RefersTo("samples")]
 BenchmarkName = Annotated[VariantKey, RefersTo("benchmarks")]
 
 
+@dataclass(frozen=True)
+class LeftOutIfNull:
+    """Marks an option that came after artefacts had been made: where it is null, these still hold."""
+
+
 class Strict(BaseModel):
     """Unknown keys, missing keys and values of another type are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_serializer(mode="wrap")
+    def _serialize(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        for name, field in type(self).model_fields.items():
+            if LeftOutIfNull() in field.metadata and content.get(name) is None:
+                content.pop(name, None)
+        return content

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from onetok.params.base import DatasetName, EncoderName, Positive, Strict
+from onetok.params.base import Count, DatasetName, EncoderName, LeftOutIfNull, Positive, Strict
 from onetok.params.datasets import Images
 
 
@@ -22,17 +22,48 @@ class Reference(Strict):
     batch: Positive
 
 
+Detector = Annotated[
+    Literal["scenes-exact"],
+    Field(description="scenes-exact: fits templates to the pictures of a scenes dataset"),
+]
+
+
+class ReadingCaptions(Strict):
+    """Whether pictures show what their captions ask for, and whether a tokenizer uses the captions that it reads."""
+
+    detector: Detector | None = Field(description="null: the captions come without prompt records")
+    shuffle_seed: Count = Field(description="of the captions given to other images, as a control")
+
+
 class ReconstructionBenchmark(Reference):
     kind: Literal["reconstruction"]
     inception_splits: Positive
+    captions: Annotated[ReadingCaptions | None, LeftOutIfNull()]
 
 
-class GenerationBenchmark(Reference):
-    kind: Literal["generation"]
+class SampledBenchmark(Reference):
     samples: Positive
     inception_splits: Positive
     manifold_images: Positive = Field(description="reference images of precision and recall")
     neighbours: Positive
 
 
-Benchmark = Annotated[ReconstructionBenchmark | GenerationBenchmark, Field(discriminator="kind")]
+class GenerationBenchmark(SampledBenchmark):
+    """Samples of classes, evenly over all of them."""
+
+    kind: Literal["generation"]
+
+
+class TextToImageBenchmark(SampledBenchmark):
+    """Samples of the captions of the reference split, evenly over all of them."""
+
+    kind: Literal["text-to-image"]
+    clip: EncoderName = Field(description="of the CLIP score")
+    detector: Detector | None = Field(
+        description="of geneval; null: the captions come without prompt records"
+    )
+
+
+Benchmark = Annotated[
+    ReconstructionBenchmark | GenerationBenchmark | TextToImageBenchmark, Field(discriminator="kind")
+]

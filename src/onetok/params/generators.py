@@ -9,8 +9,10 @@ from pydantic import Field
 from onetok.params.base import (
     BenchmarkName,
     Count,
+    EncoderName,
     Fraction,
     GeneratorName,
+    LeftOutIfNull,
     Positive,
     Strict,
     TokenizerName,
@@ -48,11 +50,14 @@ class MaskedLoss(Strict):
 
 class TrainedGenerator(Strict):
     tokens: TokensName
-    classes: Positive
     training: Training
 
 
-class MaskGITGenerator(TrainedGenerator):
+class ClassGenerator(TrainedGenerator):
+    classes: Positive
+
+
+class MaskGITGenerator(ClassGenerator):
     model: MaskGITModel
     loss: MaskedLoss
 
@@ -72,28 +77,112 @@ class RandomnessAnnealing(Strict):
     end: Count = Field(description="first step of never; 0 for plain autoregressive training")
 
 
-class RARGenerator(TrainedGenerator):
+class RARGenerator(ClassGenerator):
     kind: Literal["rar"]
     model: RARModel
     annealing: RandomnessAnnealing
 
 
+class MaskGenModel(Strict):
+    """An MM-DiT over tokens and text."""
+
+    width: Positive
+    layers: Positive
+    heads: Positive
+    aesthetic_width: Positive = Field(description="of the embedded aesthetic score")
+    text_dropout: Fraction = Field(description="share of training samples that see the empty caption")
+
+
+class DiffusionHead(Strict):
+    width: Positive
+    layers: Positive
+
+
+class MaskGenVQModel(MaskGenModel):
+    init_std: float
+    checkpointing: bool = Field(description="compute activations twice rather than keep them: less memory")
+
+
+class MaskGenKLModel(MaskGenVQModel):
+    scale: float = Field(description="of the latents, to a variance near 1")
+    head: DiffusionHead
+
+
+class DiffusionLoss(Strict):
+    mask_schedule: MaskSchedule
+    repeats: Positive = Field(description="times that the head sees a masked token, each with other noise")
+
+
+class CaptionChoice(Strict):
+    """Which captions a generator learns from."""
+
+    augmented: Fraction = Field(
+        description="share of samples that get the augmented caption, if there is one"
+    )
+
+
+class TextGenerator(TrainedGenerator):
+    text: EncoderName = Field(description="the frozen text encoder of captions")
+    captions: CaptionChoice
+
+
+class MaskGenVQGenerator(TextGenerator):
+    kind: Literal["maskgen-vq"]
+    model: MaskGenVQModel
+    loss: MaskedLoss
+
+
+class MaskGenKLGenerator(TextGenerator):
+    kind: Literal["maskgen-kl"]
+    model: MaskGenKLModel
+    loss: DiffusionLoss
+
+
+class FineTunedGenerator(TextGenerator):
+    """MaskGen's second stage: the model and the loss are those of the first, whose weights it starts from."""
+
+    kind: Literal["maskgen-tuned"]
+    pretrained: GeneratorName
+
+
 class PublishedGenerator(Strict):
-    tokenizer: TokenizerName = Field(description="whose ids it draws")
-    classes: Positive
-    model: GeneratorModel
+    tokenizer: TokenizerName = Field(description="whose tokens it draws")
     weights: WeightsFile
 
 
-class PublishedMaskGITViT(PublishedGenerator):
+class PublishedClassGenerator(PublishedGenerator):
+    classes: Positive
+    model: GeneratorModel
+
+
+class PublishedTextGenerator(PublishedGenerator):
+    text: EncoderName
+
+
+class PublishedMaskGenVQ(PublishedTextGenerator):
+    kind: Literal["published-maskgen-vq"]
+    model: MaskGenModel
+
+
+class PublishedMaskGenKLModel(MaskGenModel):
+    scale: float
+    head: DiffusionHead
+
+
+class PublishedMaskGenKL(PublishedTextGenerator):
+    kind: Literal["published-maskgen-kl"]
+    model: PublishedMaskGenKLModel
+
+
+class PublishedMaskGITViT(PublishedClassGenerator):
     kind: Literal["published-maskgit-vit"]
 
 
-class PublishedMaskGITUViT(PublishedGenerator):
+class PublishedMaskGITUViT(PublishedClassGenerator):
     kind: Literal["published-maskgit-uvit"]
 
 
-class PublishedRAR(PublishedGenerator):
+class PublishedRAR(PublishedClassGenerator):
     kind: Literal["published-rar"]
 
 
@@ -103,15 +192,23 @@ Generator = Annotated[
     | RARGenerator
     | PublishedMaskGITViT
     | PublishedMaskGITUViT
-    | PublishedRAR,
+    | PublishedRAR
+    | MaskGenVQGenerator
+    | MaskGenKLGenerator
+    | FineTunedGenerator
+    | PublishedMaskGenVQ
+    | PublishedMaskGenKL,
     Field(discriminator="kind"),
 ]
+READS_CAPTIONS = (TextGenerator, PublishedTextGenerator)
 
 
 class Guidance(Strict):
-    kind: Literal["constant", "linear", "power-cosine"]
+    kind: Literal[
+        "constant", "linear", "power-cosine", "maskgen-linear", "maskgen-cosine", "maskgen-flipped-cosine"
+    ]
     scale: Annotated[float, Field(ge=0)]
-    power: float = Field(description="exponent of power-cosine; unused by the others")
+    power: float = Field(description="exponent of the cosines; unused by the others")
 
 
 class MaskedSampling(Strict):
@@ -129,7 +226,32 @@ class AutoregressiveSampling(Strict):
     guidance: Guidance
 
 
-Sampling = Annotated[MaskedSampling | AutoregressiveSampling, Field(discriminator="kind")]
+class RevealGuidance(Strict):
+    """Guidance that grows with the tokens that are known."""
+
+    kind: Literal["constant", "linear"]
+    scale: Annotated[float, Field(ge=1)] = Field(description="1 is no guidance")
+
+
+class LatentSampling(Strict):
+    kind: Literal["latents"]
+    rounds: Positive
+    diffusion_steps: Positive = Field(description="of the 1000 that the head was trained on, in each round")
+    temperature: float = Field(description="of the noise that a step of the diffusion adds")
+    guidance: RevealGuidance
+    mask_schedule: MaskSchedule
+
+
+Sampling = Annotated[MaskedSampling | AutoregressiveSampling | LatentSampling, Field(discriminator="kind")]
+
+
+class TextSampling(Strict):
+    """What a generator of captions is told."""
+
+    captions: Literal["own", "shuffled"] = Field(
+        description="shuffled: those of other images of the benchmark, as a control"
+    )
+    aesthetic: float = Field(description="score that the image shall have")
 
 
 class Samples(Strict):
@@ -140,3 +262,6 @@ class Samples(Strict):
     seed: Count
     micro_batch: Positive
     sampling: Sampling
+    text: Annotated[TextSampling | None, LeftOutIfNull()] = Field(
+        description="null for generators of classes"
+    )

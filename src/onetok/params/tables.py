@@ -58,6 +58,15 @@ class SamplesFigure(Strict):
     per_class: Positive
 
 
+class PromptsFigure(Strict):
+    """Captions beside the samples that were drawn of them."""
+
+    kind: Literal["prompts"]
+    title: str
+    samples: tuple[SamplesName, ...] = Field(strict=False)
+    prompts: Positive = Field(description="captions that are shown, spread over the benchmark's")
+
+
 class CurvesFigure(Strict):
     kind: Literal["curves"]
     title: str
@@ -65,4 +74,6 @@ class CurvesFigure(Strict):
     scalar: str
 
 
-Figure = Annotated[ReconstructionFigure | SamplesFigure | CurvesFigure, Field(discriminator="kind")]
+Figure = Annotated[
+    ReconstructionFigure | SamplesFigure | PromptsFigure | CurvesFigure, Field(discriminator="kind")
+]

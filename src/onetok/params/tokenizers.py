@@ -12,6 +12,7 @@ from onetok.params.base import (
     DatasetName,
     EncoderName,
     Fraction,
+    LeftOutIfNull,
     Positive,
     Strict,
     TokenizerName,
@@ -207,6 +208,22 @@ Tokenizer = Annotated[
 READS_TEXT = (TATiTokTokenizer, PublishedTATiTok)
 
 
+class CachedText(Strict):
+    """Captions as they are, for an encoder to read at every training step."""
+
+    kind: Literal["text"]
+
+
+class CachedStates(Strict):
+    """What a text encoder makes of the captions, float16: more room, and no encoder in training."""
+
+    kind: Literal["states"]
+    text: EncoderName
+
+
+Captions = Annotated[CachedText | CachedStates, Field(discriminator="kind")]
+
+
 class Tokens(Strict):
     """A token cache: every view of every image of a split, encoded once."""
 
@@ -217,3 +234,6 @@ class Tokens(Strict):
     crops: Literal["center", "five"]
     flip: bool
     batch: Positive
+    captions: Annotated[Captions | None, LeftOutIfNull()] = Field(
+        description="kept beside the tokens, with aesthetic scores, for generators of captions"
+    )

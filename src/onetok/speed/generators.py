@@ -10,19 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from onetok import params
-from onetok.consistency import TokenShape, token_shape, tokenizer_of
-from onetok.models.maskgen_kl import MaskGenKL
-from onetok.models.maskgen_vq import MaskGenVQ
+from onetok.consistency import TokenShape, pretrained_of, token_shape, tokenizer_of
 from onetok.models.mmdit import TextCondition
 from onetok.published import GeneratorEntry, build_published_generator
-from onetok.registry import build_generator_objective, build_sampling
+from onetok.registry import build_generator, build_sampling, text_shape
 from onetok.sampling.seeds import ImageRandom
 from onetok.speed.clock import Clock
 from onetok.speed.machine import Machine, Rates
 from onetok.speed.measure import Case, Measurement
 from onetok.speed.steps import Work, work_of
 
-TEXT_STATES = 77  # of a caption, as CLIP reads it
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -33,6 +30,7 @@ class System:
     generator: params.TrainedGenerator | GeneratorEntry | params.UnreleasedGenerator
     shape: TokenShape
     sampling: params.Sampling
+    study: params.Study  # where the generator's entry stands, with what it names
 
 
 def system_of(study: params.Study, samples: str) -> System:
@@ -40,7 +38,7 @@ def system_of(study: params.Study, samples: str) -> System:
     entry = study.samples[samples]
     generator = study.generators[entry.generator]
     shape = token_shape(study, study.tokenizers[tokenizer_of(study, generator)])
-    return System(generator=generator, shape=shape, sampling=entry.sampling)
+    return System(generator=generator, shape=shape, sampling=entry.sampling, study=study)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +66,7 @@ def sampling_case(
     torch.manual_seed(seed)
     model = build_untrained(system).eval().requires_grad_(False).to(device, DTYPES[precision])
     sampling = build_sampling(system.sampling)
-    condition: Tensor | TextCondition
-    if isinstance(model, MaskGenVQ | MaskGenKL):
-        condition = random_texts(model, batch, device)
-    else:
-        condition = torch.arange(batch, device=device) % system.generator.classes
+    condition = build_condition(system, model, batch, device)
 
     def call() -> Tensor:
         tokens: Tensor = model.sample(condition, sampling, ImageRandom(seed, range(batch), device))
@@ -83,18 +77,32 @@ def sampling_case(
 
 def build_untrained(system: System) -> Any:
     """Return the model of a generator of params, trained here or published, with weights as they start."""
-    if isinstance(system.generator, params.TrainedGenerator):
-        return build_generator_objective(system.generator, *system.shape).model
-    return build_published_generator(system.generator, *system.shape)
+    generator = system.generator
+    if isinstance(generator, params.FineTunedGenerator):
+        generator = pretrained_of(system.study, generator)
+    if isinstance(generator, params.TrainedGenerator):
+        return build_generator(system.study, generator)
+    return build_published_generator(generator, system.shape)
 
 
-def random_texts(model: MaskGenVQ | MaskGenKL, batch: int, device: torch.device) -> TextCondition:
-    """Return the condition of captions that no text encoder has read: values do not change the time."""
-    backbone = model.config.backbone
-    sequence = torch.randn(batch + 1, TEXT_STATES, backbone.text_width, device=device)
-    pooled = torch.randn(batch + 1, backbone.pooled_width, device=device)
-    aesthetic = torch.full((batch,), 6.0, device=device)
-    return TextCondition(sequence[1:], pooled[1:], aesthetic, sequence[0], pooled[0])
+def build_condition(system: System, model: Any, batch: int, device: torch.device) -> Any:
+    """Return what a batch is drawn of: classes in turn, or random states of captions of full length."""
+    generator = system.generator
+    if not isinstance(generator, params.TextGenerator | params.PublishedTextGenerator):
+        return torch.arange(batch, device=device) % model.config.classes
+    dtype, backbone = next(model.parameters()).dtype, model.config.backbone
+    length = text_shape(system.study, generator.text).length
+
+    def states(*shape: int) -> Tensor:
+        return torch.randn(shape, device=device).to(dtype)
+
+    return TextCondition(
+        sequence=states(batch, length, backbone.text_width),
+        pooled=states(batch, backbone.pooled_width),
+        aesthetic=torch.full((batch,), 6.0, device=device),
+        empty_sequence=states(length, backbone.text_width),
+        empty_pooled=states(backbone.pooled_width),
+    )
 
 
 @torch.inference_mode()

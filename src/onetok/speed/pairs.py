@@ -18,7 +18,7 @@ from onetok.registry import build_sampling
 from onetok.sampling.seeds import ImageRandom
 from onetok.speed import tokenizers
 from onetok.speed.clock import Clock
-from onetok.speed.generators import DTYPES, System, build_untrained, system_of
+from onetok.speed.generators import DTYPES, System, build_condition, build_untrained, system_of
 
 GUIDANCE = 4.0  # of diffusion; any but 1 needs both branches
 
@@ -80,12 +80,12 @@ def images_call(
     generator: Any = build_untrained(system).eval().requires_grad_(False).to(device, DTYPES[precision])
     decoder: Any = tokenizers.cast(tokenizer.eval().requires_grad_(False), precision).to(device)
     sampling = build_sampling(system.sampling)
-    labels = torch.arange(batch, device=device) % system.generator.classes
+    condition = build_condition(system, generator, batch, device)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
     @torch.inference_mode()
     def call() -> Tensor:
-        ids = generator.sample(labels, sampling, ImageRandom(seed, range(batch), device))
+        ids = generator.sample(condition, sampling, ImageRandom(seed, range(batch), device))
         with autocast:
             images: Tensor = decoder.decode(decoder.tokens_from_ids(ids))
         return images
@@ -101,9 +101,10 @@ def build_system(
         system = system_of(study, entry.samples)
         name = tokenizer_of(study, study.generators[study.samples[entry.samples].generator])
         return system, tokenizers.build_untrained(study.tokenizers[name])
-    assert entry.tokenizer.quantizer.kind == "vq"
-    shape = TokenShape(entry.tokenizer.quantizer.codebook_size, entry.tokenizer.tokens)
-    system = System(generator=entry.generator, shape=shape, sampling=entry.sampling)
+    quantizer = entry.tokenizer.quantizer
+    assert quantizer.kind == "vq"
+    shape = TokenShape(quantizer.codebook_size, quantizer.channels, entry.tokenizer.tokens)
+    system = System(generator=entry.generator, shape=shape, sampling=entry.sampling, study=study)
     return system, titok_as_published(entry.tokenizer, entry.size, entry.stages)
 
 

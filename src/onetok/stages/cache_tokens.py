@@ -13,9 +13,10 @@ from torch import Tensor
 
 from onetok.data.images import five_crops, prepare, to_float
 from onetok.data.shards import Shards
+from onetok.data.texts import write_aesthetics, write_states, write_texts
 from onetok.data.tokens import to_stored
-from onetok.params import Tokens
-from onetok.registry import load_tokenizer
+from onetok.params import CachedStates, Captions, Tokens
+from onetok.registry import load_encoder, load_tokenizer
 from onetok.stages.parts import Arrays, work_in_parts
 from onetok.stages.runtime import Context, main
 
@@ -68,6 +69,19 @@ def cache_tokens(context: Context) -> None:
     cache.flush()
     np.save(context.folder / "labels.npy", shards.labels)
     np.save(context.folder / "keys.npy", np.asarray(shards.index["key"]))
+    if entry.captions is not None:
+        cache_captions(entry.captions, entry.batch, shards, context)
+
+
+def cache_captions(captions: Captions, batch: int, shards: Shards, context: Context) -> None:
+    """Keep the captions of a split, or what an encoder makes of them, and the aesthetic scores."""
+    folder = context.folder / "captions"
+    folder.mkdir()
+    write_aesthetics(folder, shards)
+    if isinstance(captions, CachedStates):
+        write_states(folder, shards, load_encoder(captions.text, context.device), batch, context.device)
+    else:
+        write_texts(folder, shards)
 
 
 if __name__ == "__main__":

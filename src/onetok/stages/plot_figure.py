@@ -11,8 +11,8 @@ from PIL import Image
 
 from onetok.data.images import decode
 from onetok.data.shards import Shards
-from onetok.figures import curves, stacked_sheets
-from onetok.params import ReconstructionFigure, SamplesFigure
+from onetok.figures import captioned_images, curves, stacked_sheets
+from onetok.params import PromptsFigure, ReconstructionFigure, SamplesFigure
 from onetok.sheets import grid
 from onetok.stages.runtime import Context, main
 
@@ -26,6 +26,9 @@ def plot_figure(context: Context) -> None:
         stacked_sheets(sheets, entry.title, path)
     elif isinstance(entry, SamplesFigure):
         stacked_sheets({name: by_class(name, entry.per_class) for name in entry.samples}, entry.title, path)
+    elif isinstance(entry, PromptsFigure):
+        captions, columns = by_prompt(entry)
+        captioned_images(captions, columns, entry.title, path)
     else:
         runs = {run: pd.read_csv(Path("results") / run / "scalars.csv") for run in entry.runs}
         curves(runs, entry.scalar, entry.title, path)
@@ -41,8 +44,24 @@ def by_class(samples: str, per_class: int) -> NDArray[np.uint8]:
     shown = [
         i for label in np.unique(shards.labels) for i in np.flatnonzero(shards.labels == label)[:per_class]
     ]
-    pixels = np.stack([np.asarray(decode(shards.image(int(i)))).transpose(2, 0, 1) for i in shown])
+    pixels = np.stack([_pixels(shards, int(i)) for i in shown])
     return np.asarray(grid(pixels, columns=per_class))
+
+
+def by_prompt(entry: PromptsFigure) -> tuple[list[str], dict[str, NDArray[np.uint8]]]:
+    """Return captions and, for each set of samples, its image of every caption, (prompts, 3, H, W)."""
+    sets = {name: Shards(Path("results/samples") / name / "shards") for name in entry.samples}
+    first = next(iter(sets.values()))
+    distinct = {first.caption(i): i for i in reversed(range(len(first)))}  # the first image of each caption
+    captions = sorted(distinct, key=distinct.__getitem__)
+    shown = np.linspace(0, len(captions) - 1, min(entry.prompts, len(captions))).round().astype(int)
+    images = [distinct[captions[i]] for i in shown]
+    columns = {name: np.stack([_pixels(shards, i) for i in images]) for name, shards in sets.items()}
+    return [captions[i] for i in shown], columns
+
+
+def _pixels(shards: Shards, image: int) -> NDArray[np.uint8]:
+    return np.asarray(decode(shards.image(image))).transpose(2, 0, 1)  # (3, H, W)
 
 
 if __name__ == "__main__":

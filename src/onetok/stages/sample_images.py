@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from onetok.data.images import encode_png, to_uint8
-from onetok.data.shards import write_shards
+from onetok.data.shards import Shards, write_shards
 from onetok.data.sources import Sample
-from onetok.registry import build_sampling, load_model, load_tokenizer
+from onetok.errors import OnetokError
+from onetok.models.quantizers import tokens_from_drawn
+from onetok.models.text_conditions import EncodedCaptions
+from onetok.params import READS_CAPTIONS, SampledBenchmark, Samples, TextSampling
+from onetok.registry import (
+    build_caption_states,
+    build_sampling,
+    load_encoder,
+    load_model,
+    load_tokenizer,
+)
 from onetok.sampling.seeds import ImageRandom
 from onetok.sheets import grid
 from onetok.stages.parts import Arrays, work_in_parts
@@ -32,18 +45,97 @@ class MicroBatches:
         return range(part * self.size, min((part + 1) * self.size, self.count))
 
 
+class Asked(NamedTuple):
+    """What some images are drawn of."""
+
+    condition: Any  # what the generator reads
+    texts: Tensor | None  # what the tokenizer's decoder reads, (b, T, S)
+
+
+class Subjects(Protocol):
+    """What every image of a set is drawn of, by its number."""
+
+    @property
+    def cycle(self) -> int:
+        """Images after which a row of the contact sheet goes on."""
+
+    def ask(self, images: Sequence[int]) -> Asked: ...
+
+    def label(self, image: int) -> int: ...
+
+    def caption(self, image: int) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Classes take turns, so any number of images is spread evenly."""
+
+    cycle: int  # how many there are
+    device: torch.device
+
+    def ask(self, images: Sequence[int]) -> Asked:
+        labels = torch.tensor([self.label(image) for image in images], device=self.device)
+        return Asked(labels, None)
+
+    def label(self, image: int) -> int:
+        return image % self.cycle
+
+    def caption(self, image: int) -> str | None:
+        return None
+
+
+class Captions:
+    """The captions of a split take turns; shuffled, image i gets the caption of another one."""
+
+    cycle = SHEET_COLUMNS
+
+    def __init__(
+        self, context: Context, entry: Samples, text: TextSampling, encoder: EncodedCaptions, decoder: Any
+    ) -> None:
+        benchmark = context.study.benchmarks[entry.benchmark]
+        assert isinstance(benchmark, SampledBenchmark)
+        self.shards = Shards(Path("results/datasets") / benchmark.dataset / "shards" / benchmark.split)
+        self.groups = len(self.shards)
+        if benchmark.samples % self.groups:
+            found = f"{benchmark.samples} samples cannot be spread evenly over {self.groups} captions"
+            raise OnetokError(f"{entry.benchmark}: {found} of {benchmark.dataset} {benchmark.split}")
+        self.order = np.arange(self.groups)
+        if text.captions == "shuffled":
+            self.order = np.random.default_rng([entry.seed, self.groups]).permutation(self.groups)
+        self.aesthetic, self.encoder, self.decoder, self.device = (
+            text.aesthetic,
+            encoder,
+            decoder,
+            context.device,
+        )
+
+    def ask(self, images: Sequence[int]) -> Asked:
+        captions = [self.caption(image) for image in images]
+        scores = torch.full((len(captions),), self.aesthetic, device=self.device)
+        texts = None
+        if self.decoder is not None:
+            texts = self.decoder(self.decoder.tokenize(captions).to(self.device))
+        return Asked(self.encoder.of(captions, scores), texts)
+
+    def label(self, image: int) -> int:
+        return int(self.shards.labels[image % self.groups])
+
+    def caption(self, image: int) -> str:
+        return self.shards.caption(int(self.order[image % self.groups]))
+
+
 def sample_images(context: Context) -> None:
-    entry = context.study.samples[context.job.name]
-    count, classes = context.job.params["images"], context.study.generators[entry.generator].classes
+    entry, count = context.study.samples[context.job.name], context.job.params["images"]
     generator = load_model(Path("results/generators") / entry.generator, context.device)
     tokenizer = load_tokenizer(context.job.params["tokenizer"], context.device)
-    sampling = build_sampling(entry.sampling)
+    sampling, subjects = build_sampling(entry.sampling), subjects_of(context, entry)
 
     @torch.inference_mode()
     def draw(part: int, images: range) -> Arrays:
-        labels = torch.tensor([label_of(i, classes) for i in images], device=context.device)
-        ids = generator.sample(labels, sampling, ImageRandom(entry.seed, images, context.device))
-        return {"pixels": to_uint8(tokenizer.decode(tokenizer.tokens_from_ids(ids))).cpu().numpy()}
+        asked = subjects.ask(images)
+        drawn = generator.sample(asked.condition, sampling, ImageRandom(entry.seed, images, context.device))
+        decoded = tokenizer.decode(tokens_from_drawn(tokenizer, drawn), asked.texts)
+        return {"pixels": to_uint8(decoded).cpu().numpy()}
 
     parts = -(-count // entry.micro_batch)
     micro_batches = MicroBatches(count, entry.micro_batch)
@@ -53,18 +145,24 @@ def sample_images(context: Context) -> None:
         return
     pixels = np.concatenate([arrays["pixels"] for arrays in drawn])
     samples = (
-        Sample(f"sample-{i:06d}", encode_png(image), "png", label_of(i, classes), None)
+        Sample(f"sample-{i:06d}", encode_png(image), "png", subjects.label(i), subjects.caption(i))
         for i, image in enumerate(pixels)
     )
     write_shards(samples, context.folder / "shards", SAMPLES_PER_SHARD)
-    rows = min(classes, SHEET_COLUMNS)
-    sheet = [c + classes * k for c in range(rows) for k in range(min(SHEET_COLUMNS, count // classes))]
-    grid(pixels[sheet], columns=len(sheet) // rows).save(context.folder / "contact-sheet.png")
+    rows = min(subjects.cycle, SHEET_COLUMNS, count)
+    columns = max(1, min(SHEET_COLUMNS, count // subjects.cycle))
+    shown = [row + subjects.cycle * column for row in range(rows) for column in range(columns)]
+    grid(pixels[shown], columns=columns).save(context.folder / "contact-sheet.png")
 
 
-def label_of(image: int, classes: int) -> int:
-    """Return the class of image i: classes take turns, so any number of images is spread evenly."""
-    return image % classes
+def subjects_of(context: Context, entry: Samples) -> Subjects:
+    generator = context.study.generators[entry.generator]
+    if not isinstance(generator, READS_CAPTIONS):
+        return Classes(generator.classes, context.device)
+    assert entry.text is not None
+    encoder = EncodedCaptions(load_encoder(generator.text, context.device))
+    tokenizer = context.study.tokenizers[context.job.params["tokenizer"]]
+    return Captions(context, entry, entry.text, encoder, build_caption_states(tokenizer, context.device))
 
 
 if __name__ == "__main__":

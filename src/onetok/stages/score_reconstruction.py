@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from onetok.data.batches import caption_batches, caption_ids, image_batches
@@ -23,6 +24,7 @@ from onetok.params import ReconstructionBenchmark
 from onetok.progress import track
 from onetok.registry import build_caption_states, load_tokenizer
 from onetok.sheets import grid
+from onetok.stages.captions import Watched, build_detector
 from onetok.stages.runtime import Context, main
 from onetok.stages.scoring import score_features, write_scores
 
@@ -61,21 +63,15 @@ def score_reconstruction(context: Context) -> None:
     text = build_caption_states(entry, context.device)
     tokenize = text.tokenize if text is not None else None
 
-    images = image_batches(shards, benchmark.images, benchmark.batch, context.workers)
-    tracked = track(images, f"score_reconstruction {name}", "batches", -(-len(shards) // benchmark.batch))
-    captions = caption_batches(shards, benchmark.batch, tokenize)
-    measured = Measured()
-    labels = shards.labels if benchmark.class_accuracy else None
-    scores: dict[str, float | None] = {}
-    scores |= score_features(
-        context,
-        entry.benchmark,
-        benchmark,
-        rebuild(tokenizer, text, zip(tracked, captions, strict=True), context.device, measured),
-        partial(reconstruction_suite, labels=labels, splits=benchmark.inception_splits),
-    )
+    measured, scores = Measured(), dict[str, float | None]()
+    captions = np.arange(len(shards))
+    scores |= score_rebuilt(context, tokenizer, text, shards, captions, measured)
     scores |= measured.scores(tokenizer.codebook_size)
     scores["parameters"] = sum(p.numel() for p in tokenizer.parameters())
+    if text is not None and benchmark.captions is not None:
+        captions = np.random.default_rng(benchmark.captions.shuffle_seed).permutation(captions)
+        shuffled = score_rebuilt(context, tokenizer, text, shards, captions, Measured())
+        scores |= {f"{metric}_shuffled": value for metric, value in shuffled.items()}
     write_scores(context.folder, scores)
 
     shown = np.linspace(0, len(shards) - 1, min(PICTURES, len(shards))).astype(int)
@@ -83,6 +79,47 @@ def score_reconstruction(context: Context) -> None:
     pair = (real, caption_ids(shards, shown, tokenize))
     (rebuilt,) = rebuild(tokenizer, text, [pair], context.device, Measured())
     grid(torch.cat([real, rebuilt]).numpy(), columns=len(shown)).save(context.folder / "reconstructions.png")
+
+
+def score_rebuilt(
+    context: Context,
+    tokenizer: Any,
+    text: CaptionStates | None,
+    shards: Shards,
+    captions: NDArray[np.int64],
+    measured: Measured,
+) -> dict[str, float | None]:
+    """Return the benchmark's scores of all images rebuilt, image i with caption `captions[i]` where one is read."""
+    name = context.job.name
+    benchmark_name = context.study.tokenizers[name].benchmark
+    benchmark = context.study.benchmarks[benchmark_name]
+    assert isinstance(benchmark, ReconstructionBenchmark)
+    tokenize, total = text.tokenize if text is not None else None, -(-len(shards) // benchmark.batch)
+    images = track(
+        image_batches(shards, benchmark.images, benchmark.batch, context.workers),
+        f"score_reconstruction {name}",
+        "batches",
+        total,
+    )
+    texts = caption_batches(shards, captions, benchmark.batch, tokenize)
+    batches = rebuild(tokenizer, text, zip(images, texts, strict=True), context.device, measured)
+    watched = None
+    if benchmark.captions is not None:
+        detector = build_detector(context.study, benchmark, benchmark.captions.detector)
+        watched = Watched(detector) if detector is not None else None
+    scores: dict[str, float | None] = {}
+    scores |= score_features(
+        context,
+        benchmark_name,
+        benchmark,
+        watched.pass_by(batches) if watched is not None else batches,
+        partial(
+            reconstruction_suite,
+            labels=shards.labels if benchmark.class_accuracy else None,
+            splits=benchmark.inception_splits,
+        ),
+    )
+    return scores | (watched.scores(shards) if watched is not None else {})
 
 
 @torch.inference_mode()

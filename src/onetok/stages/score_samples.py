@@ -15,8 +15,10 @@ from onetok.data.images import decode
 from onetok.data.shards import Shards
 from onetok.errors import OnetokError
 from onetok.metrics.suites import generation_suite
-from onetok.params import GenerationBenchmark
+from onetok.params import SampledBenchmark, TextToImageBenchmark
 from onetok.progress import track
+from onetok.registry import load_encoder
+from onetok.stages.captions import Watched, build_detector, clip_score
 from onetok.stages.runtime import Context, main
 from onetok.stages.scoring import score_features, write_scores
 
@@ -25,7 +27,7 @@ def score_samples(context: Context) -> None:
     name = context.job.name
     benchmark_name = context.study.samples[name].benchmark
     benchmark = context.study.benchmarks[benchmark_name]
-    assert isinstance(benchmark, GenerationBenchmark)
+    assert isinstance(benchmark, SampledBenchmark)
     shards = Shards(Path("results/samples") / name / "shards")
     if len(shards) != benchmark.samples:
         # Fewer samples give another FID without any sign of it: 8.7 for 2.77 has been reported.
@@ -33,7 +35,8 @@ def score_samples(context: Context) -> None:
     distinct: set[bytes] = set()
     labels = shards.labels if benchmark.class_accuracy else None
     total = -(-len(shards) // benchmark.batch)
-    scores = score_features(
+    scores: dict[str, float | None] = {}
+    scores |= score_features(
         context,
         benchmark_name,
         benchmark,
@@ -47,7 +50,24 @@ def score_samples(context: Context) -> None:
         ),
     )
     scores |= {"images": len(shards), "distinct": len(distinct)}
+    if isinstance(benchmark, TextToImageBenchmark):
+        scores |= score_captions(context, benchmark, shards)
     write_scores(context.folder, scores)
+
+
+def score_captions(
+    context: Context, benchmark: TextToImageBenchmark, shards: Shards
+) -> dict[str, float | None]:
+    """Return how well samples show the captions of the reference split, which take turns."""
+    reference = Shards(Path("results/datasets") / benchmark.dataset / "shards" / benchmark.split)
+    batches: Iterator[Tensor] = read(shards, benchmark.batch, set())
+    detector = build_detector(context.study, benchmark, benchmark.detector)
+    watched = Watched(detector) if detector is not None else None
+    if watched is not None:
+        batches = watched.pass_by(batches)
+    encoder = load_encoder(benchmark.clip, context.device)
+    scores: dict[str, float | None] = {"clip_score": clip_score(encoder, reference, batches, context.device)}
+    return scores | (watched.scores(reference) if watched is not None else {})
 
 
 def read(shards: Shards, batch: int, distinct: set[bytes]) -> Iterator[Tensor]:

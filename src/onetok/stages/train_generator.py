@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import nn
 
-from onetok.consistency import token_shape, tokenizer_of
+from onetok.consistency import token_shape
+from onetok.data.batches import Batch, ReadBatch
+from onetok.data.captions import CaptionTokenizer
+from onetok.data.texts import CaptionedTokens, TextCache
 from onetok.data.tokens import TokenCache
-from onetok.params import TrainedGenerator
+from onetok.models.mmdit import TextCondition
+from onetok.models.text_conditions import CachedCaptions, EncodedCaptions
+from onetok.params import TextGenerator, TrainedGenerator
 from onetok.published import load_published_generator
-from onetok.registry import build_generator_objective, save_model
+from onetok.registry import build_generator_objective, load_encoder, save_model
 from onetok.stages.fit import fit
 from onetok.stages.runtime import Context, main
 from onetok.training.loop import Task
@@ -20,20 +27,36 @@ from onetok.training.tasks import single_phase
 
 def train_generator(context: Context) -> None:
     entry = context.study.generators[context.job.name]
-    tokens = token_shape(context.study, context.study.tokenizers[tokenizer_of(context.study, entry)])
     if isinstance(entry, TrainedGenerator):
-        fit(context, partial(build_task, context, entry, tokens.codebook_size), entry.training)
+        fit(context, partial(build_task, context, entry), entry.training)
     elif context.processes.is_main_process:
-        save_model(load_published_generator(entry, *tokens), context.folder)
+        shape = token_shape(context.study, context.study.tokenizers[entry.tokenizer])
+        save_model(load_published_generator(entry, shape), context.folder)
 
 
-def build_task(context: Context, entry: TrainedGenerator, codebook_size: int) -> tuple[Task, nn.Module]:
-    cache = TokenCache(Path("results/tokens") / entry.tokens)
-    objective = build_generator_objective(entry, codebook_size, cache.length)
+def build_task(context: Context, entry: TrainedGenerator) -> tuple[Task, nn.Module]:
+    folder = Path("results/tokens") / entry.tokens
+    cache = TokenCache(folder)
+    read: ReadBatch = cache
+    texts = None
+    if isinstance(entry, TextGenerator):
+        read, texts = read_texts(entry, cache, folder, context.device)
+    objective = build_generator_objective(context.study, entry, texts)
     task = single_phase(
-        objective.model, objective, cache, len(cache), entry.training, context.processes, context.workers
+        objective.model, objective, read, len(cache), entry.training, context.processes, context.workers
     )
     return task, objective.model
+
+
+def read_texts(
+    entry: TextGenerator, cache: TokenCache, folder: Path, device: torch.device
+) -> tuple[CaptionedTokens, Callable[[Batch], TextCondition]]:
+    """Return what reads tokens with their captions, and what a generator makes of these."""
+    texts = TextCache(folder / "captions")
+    encoder = load_encoder(entry.text, device)
+    tokenize = CaptionTokenizer(encoder.context_length)
+    read = CaptionedTokens(cache, texts, entry.captions.augmented, entry.training.seed, tokenize)
+    return read, CachedCaptions(texts.empty_states()) if texts.encoded else EncodedCaptions(encoder)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ from onetok.models.maskgen_kl import MaskGenKL
 from onetok.models.maskgen_vq import MaskGenVQ
 from onetok.models.maskgit import MaskedGenerator, MaskGIT
 from onetok.models.maskgit_uvit import MaskGITUViT
+from onetok.models.mmdit import TextCondition
 from onetok.models.quantizers import Reconstruction, Tokens
 from onetok.models.rar import RAR
 from onetok.models.tatitok import TATiTok
@@ -155,20 +157,58 @@ class DiscriminatorObjective(nn.Module):
 
 
 class GeneratorObjective(nn.Module):
-    """What a generator learns from a batch of token ids (b, N) and labels (b,)."""
+    """What a generator learns from a batch of token ids (b, N) or posteriors (b, 2, N, C) and their conditions."""
 
     model: nn.Module
 
 
+def labels_of(batch: Batch) -> Tensor:
+    """Return the condition of a generator of classes, (b,)."""
+    return batch.labels
+
+
 class MaskedGeneratorObjective(GeneratorObjective):
+    """Predict masked ids, under what `condition` reads of a batch: its labels or its texts."""
+
     model: MaskedGenerator
 
-    def __init__(self, model: MaskedGenerator, schedule: MaskSchedule, settings: MaskedLoss) -> None:
+    def __init__(
+        self,
+        model: MaskedGenerator,
+        condition: Callable[[Batch], Any],
+        schedule: MaskSchedule,
+        settings: MaskedLoss,
+    ) -> None:
         super().__init__()
-        self.model, self.schedule, self.settings = model, schedule, settings
+        self.model, self.condition, self.schedule, self.settings = model, condition, schedule, settings
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self.model.loss(batch.inputs, batch.labels, self.schedule, self.settings)
+        condition = self.condition(batch)
+        losses: dict[str, Tensor] = self.model.loss(batch.inputs, condition, self.schedule, self.settings)
+        return losses
+
+
+class LatentGeneratorObjective(GeneratorObjective):
+    """Predict masked latents, drawn anew from their posterior in every step."""
+
+    model: MaskGenKL
+
+    def __init__(
+        self,
+        model: MaskGenKL,
+        condition: Callable[[Batch], TextCondition],
+        schedule: MaskSchedule,
+        repeats: int,
+    ) -> None:
+        super().__init__()
+        self.model, self.condition, self.schedule, self.repeats = model, condition, schedule, repeats
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        mean, log_variance = batch.inputs.unbind(dim=1)  # (b, N, C) each
+        latents = mean + (log_variance / 2).exp() * torch.randn_like(mean)
+        losses: dict[str, Tensor] = self.model.loss(
+            latents, self.condition(batch), self.schedule, self.repeats
+        )
         return losses
 
 

@@ -1,0 +1,52 @@
+"""From captions and aesthetic scores to what a generator of captions reads, the text encoder frozen.
+
+Legend: B batch · T token ids of a caption · S, P widths of the encoder's states and pooled states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from onetok.data.batches import Batch
+from onetok.data.captions import CaptionTokenizer
+from onetok.models.mmdit import TextCondition
+from onetok.models.text_encoder import CLIP
+
+
+class EncodedCaptions:
+    """Captions as token ids, encoded when they are read. No module: the encoder is not trained."""
+
+    def __init__(self, encoder: CLIP) -> None:
+        self.encoder, self.tokenize = encoder, CaptionTokenizer(encoder.context_length)
+        device = next(encoder.parameters()).device
+        self.empty = self._states(self.tokenize([""]).to(device))
+
+    def of(self, captions: Sequence[str], aesthetics: Tensor) -> TextCondition:
+        """Return the condition of B captions with scores (B,)."""
+        return self._condition(self.tokenize(captions).to(aesthetics.device), aesthetics)
+
+    def __call__(self, batch: Batch) -> TextCondition:
+        return self._condition(batch.captions, batch.aesthetics[:, 0])
+
+    def _condition(self, ids: Tensor, aesthetics: Tensor) -> TextCondition:
+        sequence, pooled = self._states(ids)  # (B, T, S), (B, P)
+        return TextCondition(sequence, pooled, aesthetics, self.empty[0][0], self.empty[1][0])
+
+    @torch.no_grad()
+    def _states(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        states = self.encoder.encode_text(ids)
+        return states.penultimate, states.pooled
+
+
+class CachedCaptions:
+    """States of captions that a token cache keeps."""
+
+    def __init__(self, empty: Mapping[str, Tensor]) -> None:
+        self.empty = empty  # sequence (1, T, S) and pooled (1, P) of the empty caption
+
+    def __call__(self, batch: Batch) -> TextCondition:
+        sequence, pooled = (self.empty[name][0].to(batch.sequence.device) for name in ("sequence", "pooled"))
+        return TextCondition(batch.sequence, batch.pooled, batch.aesthetics[:, 0], sequence, pooled)

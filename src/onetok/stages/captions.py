@@ -1,0 +1,75 @@
+"""What the score stages share of captions: whether pictures show what theirs ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from onetok.data.captions import CaptionTokenizer
+from onetok.data.images import to_float
+from onetok.data.records import Prompt
+from onetok.data.shards import Shards
+from onetok.errors import OnetokError
+from onetok.metrics.clip_score import clip_scores
+from onetok.metrics.geneval import Detector, ScenesExact, Seen, evaluate
+from onetok.models.text_encoder import CLIP
+from onetok.params import Reference, ScenesSource, Study
+
+
+def build_detector(study: Study, benchmark: Reference, kind: str | None) -> Detector | None:
+    """Return the detector that a benchmark names."""
+    if kind is None:
+        return None
+    source = study.datasets[benchmark.dataset].source
+    assert isinstance(source, ScenesSource)
+    return ScenesExact(source)
+
+
+def prompts_of(shards: Shards) -> list[Prompt]:
+    """Return the prompt record of every sample. Raises OnetokError for a sample without one."""
+    prompts = []
+    for i in range(len(shards)):
+        prompt = shards.record(i).prompt
+        if prompt is None:
+            raise OnetokError(
+                f"{shards.directory}: sample {shards.key(i)} has no prompt record, geneval needs one"
+            )
+        prompts.append(prompt)
+    return prompts
+
+
+@dataclass
+class Watched:
+    """What a detector sees in pictures that pass by."""
+
+    detector: Detector
+    seen: list[list[Seen]] = field(default_factory=list)
+
+    def pass_by(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the batches (b, 3, S, S) uint8 as they are."""
+        for batch in batches:
+            self.seen += self.detector(batch)
+            yield batch
+
+    def scores(self, shards: Shards) -> dict[str, float | None]:
+        """Return the scores by the names of tables; picture i is of caption i % M of a split of M."""
+        prompts = prompts_of(shards)
+        found = evaluate([prompts[i % len(prompts)] for i in range(len(self.seen))], self.seen)
+        scores: dict[str, float | None] = {"geneval": found.usual.overall}
+        scores |= {f"geneval_{task}": score for task, score in found.usual.tasks.items()}
+        return scores | {"geneval_held_out": found.held_out.overall if found.held_out else None}
+
+
+@torch.inference_mode()
+def clip_score(encoder: CLIP, shards: Shards, batches: Iterable[Tensor], device: torch.device) -> float:
+    """Return the mean CLIP score of pictures (b, 3, H, W) uint8; picture i is of caption i % M of a split of M."""
+    tokenize, scores, start = CaptionTokenizer(encoder.context_length), list[Tensor](), 0
+    for pixels in batches:
+        captions = [shards.caption((start + i) % len(shards)) for i in range(len(pixels))]
+        images, texts = encoder(to_float(pixels.to(device)), tokenize(captions).to(device))  # (b, P) each
+        scores.append(clip_scores(images, texts).cpu())
+        start += len(pixels)
+    return float(torch.cat(scores).mean())
