@@ -23,6 +23,7 @@ SETTINGS = {
     "vividness": [0.7, 1.0],
     "held_out_colors": [["yellow", "triangle"]],
     "held_out_relations": [["circle", "above", "square"]],
+    "colored_positions": 0.5,
     "evaluation_share": 0.25,
 }
 SOURCE = ScenesSource.model_validate(SETTINGS)
@@ -93,7 +94,16 @@ def test_tasks_take_turns_and_captions_read_as_they_should():
         "a green square and a blue circle",
     ):
         assert caption in said or caption in captions("val", 600)
-    assert any(" left of a " in caption for caption in said)
+    assert "a triangle above a square" in said or "a square below a triangle" in said
+    assert any("a red circle" in caption and " left of a " in caption for caption in said)
+
+
+def test_training_may_relate_shapes_by_colour_or_without():
+    for share, colors in ((0.0, {False}), (1.0, {True})):
+        source = SOURCE.model_copy(update={"colored_positions": share})
+        made = [scenes.scene(source, "train", i) for i in range(4, 240, 6)]
+        assert {None not in scene.request.colors for scene in made} == colors
+    assert all(None in scenes.scene(SOURCE, "val", i).request.colors for i in range(4, 240, 6))
 
 
 def test_evaluation_prompts_of_two_shapes_are_in_no_training_caption():
@@ -113,7 +123,8 @@ def test_evaluation_prompts_of_two_shapes_are_in_no_training_caption():
 def test_held_out_combinations_are_in_no_training_scene_and_in_every_held_out_one():
     for scene in draw_many("train", 3000)[0] + draw_many("val", 600)[0]:
         assert ("yellow", "triangle") not in {(t.color, t.shape) for t in scene.things}
-        assert scene.request.caption not in ("a circle above a square", "a square below a circle")
+        related = (scene.request.shapes, scene.request.relation)
+        assert related not in ((("circle", "square"), "above"), (("square", "circle"), "below"))
     held_out = draw_many("held-out", 60)[0]
     assert {scene.request.task for scene in held_out} == {"colors", "position", "color_attr"}
     for scene in held_out:

@@ -219,11 +219,20 @@ def scene(source: ScenesSource, split: Split, index: int) -> Scene:
     elif split == "val":
         request = every.val[task][turn % len(every.val[task])]
     else:
-        request = every.train[task][rng.integers(len(every.train[task]))]
+        request = _draw_request(task, every, source, rng)
     score = round(float(rng.uniform(*AESTHETIC)), 2)
     frame = _FRAMES[rng.integers(len(_FRAMES))]
     things = _arrange(request, source, rng)
     return Scene(request=request, held_out=split == "held-out", things=things, aesthetic=score, frame=frame)
+
+
+def _draw_request(task: str, every: Requests, source: ScenesSource, rng: np.random.Generator) -> Request:
+    """Draw what a training caption asks for; a relation that is kept for evaluation, only of coloured shapes."""
+    if task == "position" and rng.random() < source.colored_positions:
+        plain = every.train[task] + every.val[task]
+        request = plain[rng.integers(len(plain))]
+        return request._replace(colors=tuple(_free_color(shape, source, rng) for shape in request.shapes))
+    return every.train[task][rng.integers(len(every.train[task]))]
 
 
 def _arrange(request: Request, source: ScenesSource, rng: np.random.Generator) -> tuple[Thing, ...]:

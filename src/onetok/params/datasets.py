@@ -52,6 +52,9 @@ class ScenesSource(Strict):
         strict=False,
         description="[shape, relation, shape]: in no training caption, in these words or mirrored",
     )
+    colored_positions: Fraction = Field(
+        description="of the training captions that relate two shapes: name their colours too"
+    )
     evaluation_share: Fraction = Field(
         description="of the requests of tasks that name two shapes: in no training caption"
     )
