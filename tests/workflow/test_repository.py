@@ -110,7 +110,12 @@ def test_dvc_keeps_every_output(repository):
                 assert options["cache"] is False
         for dep in stage["do"].get("deps", []):
             # Where an entry names a list of artefacts, or what another entry names.
-            folders = ("results/scores/", "results/encoders", "results/tokenizers/published")
+            folders = (
+                "results/scores/",
+                "results/encoders",
+                "results/tokenizers/published",
+                "results/datasets/captioned",
+            )
             assert dep.endswith("receipt.json") or dep.startswith(folders), f"{name}: {dep}"
 
 
