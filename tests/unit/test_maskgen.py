@@ -282,7 +282,7 @@ def test_sampling_sees_weights_that_have_changed(kl):
     before = draw_kl(kl, range(2))
     state = {name: tensor.clone() for name, tensor in kl.state_dict().items()}
     with torch.no_grad():
-        for parameter in kl.head.parameters():
+        for parameter in kl.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.3)
     assert not torch.allclose(draw_kl(kl, range(2)), before, atol=1e-3)
     kl.load_state_dict(state)
