@@ -408,6 +408,9 @@ def test_kept_steps():
     assert steps.tolist() == [0, 333, 666, 999]
     kept = (1 - cosine_betas(1000)).cumprod(dim=0)[steps]
     assert torch.allclose((1 - betas).cumprod(dim=0), kept)
+    for kept in (1, 1001):
+        with pytest.raises(ValueError, match=f"a diffusion of {kept} steps, expected 2 to 1000"):
+            respace(cosine_betas(1000), kept)
     assert respaced_diffusion(4, CPU) is respaced_diffusion(4, CPU), "tables are made once"
 
 
