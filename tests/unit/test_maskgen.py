@@ -282,7 +282,7 @@ def test_sampling_sees_weights_that_have_changed(kl):
     before = draw_kl(kl, range(2))
     state = {name: tensor.clone() for name, tensor in kl.state_dict().items()}
     with torch.no_grad():
-        for parameter in kl.head.parameters():
+        for parameter in kl.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.3)
     assert not torch.allclose(draw_kl(kl, range(2)), before, atol=1e-3)
     kl.load_state_dict(state)
@@ -408,6 +408,9 @@ def test_kept_steps():
     assert steps.tolist() == [0, 333, 666, 999]
     kept = (1 - cosine_betas(1000)).cumprod(dim=0)[steps]
     assert torch.allclose((1 - betas).cumprod(dim=0), kept)
+    for kept in (1, 1001):
+        with pytest.raises(ValueError, match=f"a diffusion of {kept} steps, expected 2 to 1000"):
+            respace(cosine_betas(1000), kept)
     assert respaced_diffusion(4, CPU) is respaced_diffusion(4, CPU), "tables are made once"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -10,15 +11,23 @@ import torch
 from torch import nn
 
 from onetok.models.dit import DiT, DiTConfig
+from onetok.models.maskgen_kl import MaskGenKL, MaskGenKLConfig
+from onetok.models.maskgen_vq import MaskGenVQ, MaskGenVQConfig
+from onetok.models.mmdit import MMDiTConfig
 from onetok.plan import plan
-from onetok.sampling import autoregressive
+from onetok.sampling import packing
+from onetok.sampling.guidance import Guidance, RevealGuidance
+from onetok.sampling.latents import LatentSampling
+from onetok.sampling.masked import MaskedSampling
+from onetok.sampling.schedules import MaskSchedule
+from onetok.sampling.seeds import ImageRandom
 from onetok.speed import machine
 from onetok.speed.clock import Clock
-from onetok.speed.generators import measure_sampling, sampling_case, system_of
+from onetok.speed.generators import TEXT_STATES, measure_sampling, random_texts, sampling_case, system_of
 from onetok.speed.machine import Machine, Rates
 from onetok.speed.pairs import build_system, images_call
 from onetok.speed.products import record_parts, record_products, total_flops
-from onetok.speed.steps import Work, step_bytes, work_of
+from onetok.speed.steps import Step, Work, step_bytes, work_of
 from onetok.stages.measure_speed import measure_speed
 from onetok.stages.runtime import Context
 from onetok.study import load_study
@@ -40,6 +49,10 @@ def small_machine(monkeypatch):
     monkeypatch.setattr(machine, "MATRIX_SIDE", {"cpu": 64})
 
 
+def flops_of(work):
+    return [step.flops for step in work.steps]
+
+
 def test_a_linear_layer_counts_in_inference_mode_too():
     layer, x = nn.Linear(5, 7), torch.randn(3, 4, 5)
     with torch.inference_mode():
@@ -48,7 +61,7 @@ def test_a_linear_layer_counts_in_inference_mode_too():
 
 def test_packed_weights_are_not_passed_over():
     layer = nn.Linear(5, 7)
-    multiply = autoregressive.multiplier(layer.weight, layer.bias)
+    multiply = packing.multiplier(layer.weight, layer.bias)
     with pytest.raises(NotImplementedError, match="linear_pointwise"):
         record_products(lambda: multiply(torch.randn(4, 5)))
 
@@ -61,8 +74,9 @@ def test_parts_begin_with_a_module():
         layer(layer.weight)
         layer(embedding(torch.tensor([2])))
 
-    parts = record_parts(call, embedding)
-    assert [total_flops(part) for part in parts] == [0, 2 * (2 + 7) * 35, 2 * 35]
+    parts = record_parts(call, [embedding])
+    assert [total_flops(part.products) for part in parts] == [0, 2 * (2 + 7) * 35, 2 * 35]
+    assert [part.start for part in parts] == [None, embedding, embedding]
     assert not embedding._forward_pre_hooks
 
 
@@ -72,9 +86,9 @@ def test_the_work_of_maskgit_against_a_formula(study):
     case = sampling_case(system_of(study, "maskgit/tiny-guided"), batch, "float32", 0, CPU)
     work = work_of(case.model, case.plain)
     row = LAYERS * (2 * length * BLOCK + 4 * length**2 * WIDTH) + 2 * TOKENS * WIDTH * CODES
-    assert work.step_flops == (batch * row, *[2 * batch * row] * 7)
+    assert flops_of(work) == [batch * row, *[2 * batch * row] * 7]
     biases = LAYERS * (4 * WIDTH + HIDDEN + WIDTH) + CODES
-    assert work.weight_bytes == 4 * (LAYERS * BLOCK + WIDTH * CODES + biases)
+    assert {step.weight_bytes for step in work.steps} == {4 * (LAYERS * BLOCK + WIDTH * CODES + biases)}
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -90,9 +104,108 @@ def test_the_work_of_rar_against_a_formula(study, batch):
 
     conditions = TOKENS + 2  # the last of them is of no place
     adaptive = 2 * classes * conditions * (LAYERS * 6 + 2) * WIDTH**2
-    assert work.step_flops == (adaptive + step(places, places), *[step(places)] * (TOKENS - 1))
+    assert flops_of(work) == [adaptive + step(places, places), *[step(places)] * (TOKENS - 1)]
     biases = LAYERS * (4 * WIDTH + HIDDEN + WIDTH) + CODES
-    assert work.weight_bytes == 4 * (LAYERS * BLOCK + WIDTH * CODES + biases)
+    assert {step.weight_bytes for step in work.steps} == {4 * (LAYERS * BLOCK + WIDTH * CODES + biases)}
+
+
+TEXT, POOLED, SCORE = 24, 20, 8  # widths of text states, of the pooled one, of an embedded score
+BACKBONE = MMDiTConfig(
+    width=WIDTH,
+    layers=LAYERS,
+    heads=HEADS,
+    text_width=TEXT,
+    pooled_width=POOLED,
+    aesthetic_width=SCORE,
+    checkpointing=False,
+)
+STREAM = 12 * WIDTH**2  # weights of one modality's side of a block, modulation not among them
+
+
+def condition_flops(images):
+    """Return the flops of what is read once for so many conditions."""
+    modulation = (LAYERS * 6 + (LAYERS - 1) * 6 + 2 + 2) * WIDTH**2
+    return 2 * images * (TEXT_STATES * TEXT * WIDTH + (POOLED + SCORE) * WIDTH + modulation)
+
+
+def pass_flops(images):
+    """Return the flops of a pass of the backbone over so many images of TOKENS tokens and their text."""
+    length = TOKENS + TEXT_STATES
+    linears = TOKENS * LAYERS * STREAM + TEXT_STATES * ((LAYERS - 1) * STREAM + 2 * WIDTH**2)
+    attention = 4 * length * WIDTH * ((LAYERS - 1) * length + TOKENS)
+    return images * (2 * linears + attention)
+
+
+PASS_BYTES = 4 * (  # the last text has keys and values alone
+    (2 * LAYERS - 1) * (STREAM + 9 * WIDTH) + 2 * WIDTH**2 + 2 * WIDTH
+)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_work_of_maskgen_vq_against_a_formula(batch):
+    model = MaskGenVQ(
+        MaskGenVQConfig(
+            codebook_size=CODES,
+            tokens=TOKENS,
+            spare_rows=3,
+            backbone=BACKBONE,
+            text_dropout=0.1,
+            init_std=0.02,
+        )
+    ).eval()
+    guidance = Guidance(kind="maskgen-linear", scale=3.0, power=1.0)
+    sampling = MaskedSampling(
+        steps=3,
+        temperature=1.0,
+        guidance=guidance,
+        schedule=MaskSchedule("arccos"),
+        softmax_annealing=True,
+    )
+    texts = random_texts(model, batch, CPU)
+    work = work_of(model, lambda: model.sample(texts, sampling, ImageRandom(0, range(batch), CPU)))
+    head = 2 * 2 * batch * TOKENS * WIDTH * CODES
+    assert flops_of(work) == [condition_flops(2 * batch), *[pass_flops(2 * batch) + head] * 3]
+    assert [step.weight_bytes for step in work.steps] == [0, *[PASS_BYTES + 4 * WIDTH * CODES] * 3]
+    assert work.count == 3
+
+
+@pytest.mark.parametrize(("scale", "branches"), [(1.0, 1), (3.0, 2)])
+def test_the_work_of_maskgen_kl_against_a_formula(scale, branches):
+    """A round is a pass and a diffusion; what modulates the head is computed in the round's first step."""
+    channels, width, layers, steps, batch = 6, 32, 2, 4, 3
+    model = MaskGenKL(
+        MaskGenKLConfig(
+            channels=channels,
+            tokens=TOKENS,
+            scale=1.0,
+            backbone=BACKBONE,
+            head_width=width,
+            head_layers=layers,
+            text_dropout=0.1,
+            init_std=0.02,
+        )
+    ).eval()
+    sampling = LatentSampling(
+        rounds=2,
+        diffusion_steps=steps,
+        temperature=1.0,
+        guidance=RevealGuidance(kind="linear", scale=scale),
+        schedule=MaskSchedule("linear"),  # half of the tokens in each round
+    )
+    texts = random_texts(model, batch, CPU)
+    work = work_of(model, lambda: model.sample(texts, sampling, ImageRandom(0, range(batch), CPU)))
+    images, tokens = branches * batch, batch * TOKENS // 2
+    rows = branches * tokens
+    modulation = 2 * rows * (WIDTH * width + steps * (3 * layers + 2) * width**2)
+    times = 2 * steps * (256 * width + width**2)
+    first = pass_flops(images) + 2 * images * TOKENS * channels * WIDTH + modulation
+    head = 2 * tokens * channels * width + 2 * rows * (2 * layers * width**2 + width * 2 * channels)
+    rounds = [first, *[head] * steps] * 2
+    assert flops_of(work) == [condition_flops(images) + times, *rounds]
+    head_bytes = 4 * ((channels + 1) * width + layers * 2 * (width + 1) * width + (width + 1) * 2 * channels)
+    round_bytes = PASS_BYTES + 4 * (channels + 1) * WIDTH
+    assert [step.weight_bytes for step in work.steps] == [0, *[round_bytes, *[head_bytes] * steps] * 2]
+    assert work.count == 2
 
 
 def test_recording_leaves_sampling_as_it_is(study):
@@ -103,16 +216,23 @@ def test_recording_leaves_sampling_as_it_is(study):
 
 
 def test_a_step_takes_the_longer_of_reading_and_multiplying():
-    work = Work(weight_bytes=100, step_flops=(10, 200, 30))
+    work = Work(steps=(Step(100, 10), Step(100, 200), Step(100, 30)), count=3)
     rates = Rates(bandwidth=100.0, flops_per_second=20.0)  # reading takes 1 s
     assert work.seconds(rates) == pytest.approx(1 + 10 + 1.5)
     assert work.steps_bound_by_reading(rates) == 1 and work.flops == 240
+    fewer = replace(work, steps=(Step(0, 20), Step(50, 0), Step(50, 0)))
+    assert fewer.seconds(rates) == pytest.approx(1 + 0.5 + 0.5)
+    assert fewer.summary() == [
+        {"weight_bytes": 0, "flops": 20, "steps": 1},
+        {"weight_bytes": 50, "flops": 0, "steps": 2},
+    ]
 
 
 def test_half_the_bytes_in_half_the_precision(study):
     system = system_of(study, "maskgit/tiny")
     single, half = (sampling_case(system, 1, name, 0, CPU).model for name in ("float32", "bfloat16"))
-    assert step_bytes(single) == 2 * step_bytes(half)
+    (of_single,), (of_half,) = step_bytes(single).values(), step_bytes(half).values()
+    assert of_single == 2 * of_half
 
 
 def test_the_machine_is_measured_by_what_was_done(monkeypatch, small_machine):
@@ -131,7 +251,8 @@ def test_a_measurement(study, small_machine, samples, precision):
     assert len(found.ratios) == 2 and found.seconds > 0 and found.floor > 0
     assert case.call().shape == (2, TOKENS)
     details = found.details()
-    assert sum(details["step_flops"]) == found.flops and details["weight_bytes"] > 0
+    assert sum(run["steps"] * run["flops"] for run in details["steps"]) == found.flops
+    assert all(run["weight_bytes"] > 0 for run in details["steps"])
 
 
 # ---------------------------------------------------------------------------------------------- pairs
@@ -193,7 +314,7 @@ def test_the_stage_measures_generators(smallest, monkeypatch, small_machine):
     assert (table[["images_per_second", "floor", "ratio", "peak_memory"]] > 0).all(axis=None)
     assert "GB/s read" in text and "float32, not compiled, 2 rounds" in text
     for one in measured:
-        assert one["flops"] == sum(one["step_flops"])
+        assert one["flops"] == sum(run["steps"] * run["flops"] for run in one["steps"])
 
 
 def test_the_stage_measures_pairs(smallest, monkeypatch):

@@ -31,7 +31,12 @@ def cosine_betas(steps: int) -> Tensor:
 
 
 def respace(betas: Tensor, kept: int) -> tuple[Tensor, Tensor]:
-    """Return which steps a process of `kept` steps keeps, (K,) int64, and its β (K,) float64."""
+    """Return which steps a process of `kept` steps keeps, (K,) int64, and its β (K,) float64.
+
+    Raises ValueError for fewer than 2 steps and for more than there are.
+    """
+    if not 2 <= kept <= len(betas):
+        raise ValueError(f"a diffusion of {kept} steps, expected 2 to {len(betas)}")
     last = len(betas) - 1
     steps = torch.tensor([round(i * last / (kept - 1)) for i in range(kept)])
     signal = (1 - betas).cumprod(dim=0)[steps]

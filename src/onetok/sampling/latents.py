@@ -114,8 +114,8 @@ class HeadSampler:
         token_of = F.pad(token_of, (0, padding(rows, self.head.condition.weight)))  # rows and padding
         conditions = F.pad(self.head.condition(states), (0, 0, 0, len(token_of) - rows))
         chunk = max(1, CONDITION_ROWS // len(token_of))
-        x = noise[:, 0]
-        for index in range(noise.shape[1]):
+        x, last = noise[:, 0], noise.shape[1] - 1
+        for index in range(last + 1):
             if index % chunk == 0:
                 self._prepare(conditions, self.steps[index : index + chunk])
             predicted, v = self._predict(x, token_of, index % chunk)[:rows].chunk(2, dim=1)  # (R or 2R, C)
@@ -123,12 +123,11 @@ class HeadSampler:
                 conditional, unconditional = predicted.chunk(2)
                 predicted = guided(conditional, unconditional, weight)
             t = self.order[index : index + 1]
-            mean = self.process.posterior_mean(self.process.clean(x, predicted, t), x, t)
-            if index + 1 == noise.shape[1]:
-                return mean
-            deviation = torch.exp(0.5 * self.process.log_variance(v[:tokens], t))
-            x = torch.addcmul(mean, deviation, noise[:, index + 1], value=self.temperature)
-        raise AssertionError("no step")
+            x = self.process.posterior_mean(self.process.clean(x, predicted, t), x, t)
+            if index < last:
+                deviation = torch.exp(0.5 * self.process.log_variance(v[:tokens], t))
+                x = torch.addcmul(x, deviation, noise[:, index + 1], value=self.temperature)
+        return x
 
     def _prepare(self, conditions: Tensor, steps: Tensor) -> None:
         """Compute every norm's scale and shift for conditions (rows, W) at steps (chunk, W)."""

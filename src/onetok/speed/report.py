@@ -57,8 +57,10 @@ SAMPLING_NOTES = (
     "Time: of drawing the tokens of a batch, all steps, median over rounds; decoding is not in it. Weights are random.",
     "Floor: in each step, the weights of all linear layers read once at the rate at which this machine reads a matrix "
     "of 512 MiB, or the step's matrix products, attention's too, at the rate of a large `torch.mm`, whichever takes "
-    "longer. Of RAR's adaptive norms the products count and the weights do not, since they are read once; keys and "
-    "values kept from earlier steps do not count. Weights that fit into the cache are read faster than that.",
+    "longer. Every step of MaskGen-KL's diffusion is a step, which reads the head's weights. Of adaptive norms that "
+    "many steps share, RAR's and MaskGen's, and of what is projected of text, the products count and the weights do "
+    "not, since they are read once; keys and values kept from earlier steps do not count. Weights that fit into the "
+    "cache are read faster than that.",
     "Both rates are measured before and after every call, in the same process and with the same threads. Time / floor: "
     "median, lowest and highest of the rounds' ratios; far apart, they say that the machine was busy.",
     MEMORY,
