@@ -23,7 +23,7 @@ from onetok.sampling.schedules import MaskSchedule
 from onetok.sampling.seeds import ImageRandom
 from onetok.speed import machine
 from onetok.speed.clock import Clock
-from onetok.speed.generators import TEXT_STATES, measure_sampling, random_texts, sampling_case, system_of
+from onetok.speed.generators import measure_sampling, random_texts, sampling_case, system_of
 from onetok.speed.machine import Machine, Rates
 from onetok.speed.pairs import build_system, images_call
 from onetok.speed.products import record_parts, record_products, total_flops
@@ -109,6 +109,7 @@ def test_the_work_of_rar_against_a_formula(study, batch):
     assert {step.weight_bytes for step in work.steps} == {4 * (LAYERS * BLOCK + WIDTH * CODES + biases)}
 
 
+TEXT_STATES = 5
 TEXT, POOLED, SCORE = 24, 20, 8  # widths of text states, of the pooled one, of an embedded score
 BACKBONE = MMDiTConfig(
     width=WIDTH,
@@ -161,7 +162,7 @@ def test_the_work_of_maskgen_vq_against_a_formula(batch):
         schedule=MaskSchedule("arccos"),
         softmax_annealing=True,
     )
-    texts = random_texts(model, batch, CPU)
+    texts = random_texts(model, batch, TEXT_STATES, CPU)
     work = work_of(model, lambda: model.sample(texts, sampling, ImageRandom(0, range(batch), CPU)))
     head = 2 * 2 * batch * TOKENS * WIDTH * CODES
     assert flops_of(work) == [condition_flops(2 * batch), *[pass_flops(2 * batch) + head] * 3]
@@ -192,7 +193,7 @@ def test_the_work_of_maskgen_kl_against_a_formula(scale, branches):
         guidance=RevealGuidance(kind="linear", scale=scale),
         schedule=MaskSchedule("linear"),  # half of the tokens in each round
     )
-    texts = random_texts(model, batch, CPU)
+    texts = random_texts(model, batch, TEXT_STATES, CPU)
     work = work_of(model, lambda: model.sample(texts, sampling, ImageRandom(0, range(batch), CPU)))
     images, tokens = branches * batch, batch * TOKENS // 2
     rows = branches * tokens

@@ -90,19 +90,16 @@ def build_condition(system: System, model: Any, batch: int, device: torch.device
     generator = system.generator
     if not isinstance(generator, params.TextGenerator | params.PublishedTextGenerator):
         return torch.arange(batch, device=device) % model.config.classes
+    return random_texts(model, batch, text_shape(system.study, generator.text).length, device)
+
+
+def random_texts(model: Any, batch: int, length: int, device: torch.device) -> TextCondition:
+    """Return the condition of captions that no text encoder has read: values do not change the time."""
     dtype, backbone = next(model.parameters()).dtype, model.config.backbone
-    length = text_shape(system.study, generator.text).length
-
-    def states(*shape: int) -> Tensor:
-        return torch.randn(shape, device=device).to(dtype)
-
-    return TextCondition(
-        sequence=states(batch, length, backbone.text_width),
-        pooled=states(batch, backbone.pooled_width),
-        aesthetic=torch.full((batch,), 6.0, device=device),
-        empty_sequence=states(length, backbone.text_width),
-        empty_pooled=states(backbone.pooled_width),
-    )
+    sequence = torch.randn(batch + 1, length, backbone.text_width, device=device).to(dtype)
+    pooled = torch.randn(batch + 1, backbone.pooled_width, device=device).to(dtype)
+    aesthetic = torch.full((batch,), 6.0, device=device)
+    return TextCondition(sequence[1:], pooled[1:], aesthetic, sequence[0], pooled[0])
 
 
 @torch.inference_mode()
