@@ -1,7 +1,8 @@
-"""Generators: classes to tokens.
+"""Generators: classes or captions to tokens.
 
 REQUIRED INPUTS:
     results/tokens/…/{receipt.json, tokens.npy}; or published weights
+    results/encoders/…/weights.safetensors of captions; results/generators/… that fine-tuning starts from
 
 OUTPUTS:
     results/generators/<family>/<variant>/{receipt.json, weights.safetensors, config.json}, when trained also scalars.csv

@@ -3,6 +3,7 @@
 REQUIRED INPUTS:
     results/generators/…/{receipt.json, weights.safetensors}
     results/tokenizers/…/weights.safetensors
+    results/datasets/…/shards and results/encoders/…/weights.safetensors, where captions are read
 
 OUTPUTS:
     results/samples/<family>/<variant>/{receipt.json, shards/, contact-sheet.png}

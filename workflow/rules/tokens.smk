@@ -3,9 +3,10 @@
 REQUIRED INPUTS:
     results/datasets/…/{receipt.json, shards/}
     results/tokenizers/…/{receipt.json, weights.safetensors}
+    results/encoders/…/weights.safetensors, where states of captions are kept
 
 OUTPUTS:
-    results/tokens/<family>/<variant>/{receipt.json, tokens.npy, labels.npy, keys.npy}
+    results/tokens/<family>/<variant>/{receipt.json, tokens.npy, labels.npy, keys.npy}, where params ask also captions/
 """
 
 
