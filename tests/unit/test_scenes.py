@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 
 from onetok.data import scenes
 from onetok.data.images import decode
@@ -11,6 +12,7 @@ from onetok.data.shards import Shards, write_shards
 from onetok.data.sources import Sample, read_splits
 from onetok.errors import OnetokError
 from onetok.params import Dataset, ScenesSource
+from onetok.study import load_study
 from tests.unit.test_data import folder_dataset, folder_params, png, samples  # noqa: F401
 
 SETTINGS = {
@@ -66,12 +68,22 @@ def test_a_pixel_says_whether_a_shape_covers_it():
     picture, thing = scenes.draw(scene, SOURCE), scene.things[0]
     top, left = (16 * step for step in divmod(thing.cell, 2))
     middle = picture[:, top + 8 + thing.down, left + 8 + thing.right] / 255
-    share = 0.7 + 0.3 * (scene.aesthetic - 4) / 3
-    assert middle == pytest.approx(share * np.array(scenes.COLORS[thing.color]), abs=0.002)
+    assert middle == pytest.approx(scene.vividness * np.array(scenes.COLORS[thing.color]), abs=0.002)
     elsewhere = np.delete(
         picture.reshape(3, 2, 16, 2, 16).transpose(1, 3, 0, 2, 4).reshape(4, -1), thing.cell, 0
     )
     assert set(elsewhere.flat) == {0}
+
+
+def test_the_score_says_how_far_to_the_top_left_shapes_lie():
+    made = draw_many("train", 600)[0]
+    scores = {tuple(sorted(t.cell for t in scene.things)): scene.aesthetic for scene in made}
+    assert (scores[(0,)], scores[(1,)], scores[(3,)]) == (7.0, 6.0, 4.0)
+    assert (scores[(0, 1)], scores[(2, 3)], scores[(0, 1, 3)]) == (6.5, 4.5, 5.67)
+    assert scores[(0, 1, 2, 3)] == 5.5
+    assert (
+        all(0.7 <= scene.vividness <= 1 for scene in made) and len({scene.vividness for scene in made}) == 600
+    )
 
 
 def test_a_square_keeps_its_area_wherever_it_lies():
@@ -266,6 +278,36 @@ def test_split_kinds_belong_to_sources(folder_dataset):  # noqa: F811
     wrong = folders.model_copy(update={"split": scenes_params().split})
     with pytest.raises(OnetokError, match=r"split\.kind scenes, expected hold-out or folders"):
         read_splits(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"sides": [12, 15]}, r"source: sides 12 to 15 and jitter 1 do not fit a cell of 16 pixels"),
+        ({"sides": [13, 12]}, r"source: sides 13 to 12 and jitter 1 do not fit a cell of 16 pixels"),
+        (
+            {"vividness": [1.0, 0.7]},
+            r"source.vividness: found \[1.0, 0.7\], expected two rising numbers above 0",
+        ),
+        (
+            {"colors": ["red", "red", "blue", "yellow"]},
+            r"source.colors: red, red, blue, yellow names a colour twice",
+        ),
+        ({"colors": ["red", "blue"]}, r"classes 12, expected 6: one for each shape in each of source.colors"),
+        (
+            {"held_out_colors": [["cyan", "circle"]]},
+            r"held_out_colors: cyan circle is of no colour in source.colors",
+        ),
+        ({"held_out_relations": [["circle", "over", "square"]]}, r"held_out_relations.*found 'over'"),
+        ({"colors": ["red", "pink"]}, r"source.*colors.*found 'pink', expected .*nearest known"),
+    ],
+)
+def test_params_that_no_scene_can_have_are_named(smallest, wrong, message):
+    dataset = {**scenes_params().model_dump(mode="json"), "source": {**SETTINGS, **wrong}}
+    content = {"datasets": {"captioned": {"scenes": dataset}}}
+    (smallest / "params/datasets/captioned.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(OnetokError, match=rf"datasets.captioned.scenes.*{message}"):
+        load_study(smallest)
 
 
 def _hold_out():

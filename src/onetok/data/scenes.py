@@ -1,7 +1,8 @@
 """Scenes: pictures of a few flat shapes with captions, of which everything is known.
 
 A picture is a black grid of 2 x 2 cells. A cell is empty or holds one shape of one colour, near its middle. The
-colours are corners of the RGB cube, as bright as the scene's vividness. The prompts are those of GenEval's six tasks
+colours are corners of the RGB cube, as bright as the scene's vividness. In place of a score of looks stands one of
+composition: how far to the top left the shapes lie. The prompts are those of GenEval's six tasks
 (arXiv 2310.11513, section 3); a scene shows what its prompt asks for and nothing else. Why scenes look like this is in
 docs/decisions/0010-scenes-for-learnability.md.
 
@@ -34,7 +35,7 @@ PLACES = ("top left", "top right", "bottom left", "bottom right")  # cells in re
 MIRRORED = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 UNREADABLE = "unreadable"  # the class of something that is no shape
-AESTHETIC = (4.0, 7.0)  # scores of the dullest and of the most vivid scene
+AESTHETIC = (4.0, 7.0)  # scores of a scene in the last and in the first cell
 
 _CELLS = {  # of the first and of the second shape
     "left of": ((0, 1), (2, 3)),
@@ -110,8 +111,15 @@ class Scene:
     request: Request
     held_out: bool
     things: tuple[Thing, ...]  # in the caption's order
-    aesthetic: float
+    vividness: float  # brightness of colours
     frame: str
+
+    @property
+    def aesthetic(self) -> float:
+        """The score that systems read as one of looks: 7 for one shape in the first cell, 4 in the last, in [4, 7]."""
+        low, high = AESTHETIC
+        mean = sum(thing.cell for thing in self.things) / len(self.things)
+        return round(high - (high - low) * mean / (len(PLACES) - 1), 2)
 
     @property
     def augmented(self) -> str:
@@ -220,10 +228,12 @@ def scene(source: ScenesSource, split: Split, index: int) -> Scene:
         request = every.val[task][turn % len(every.val[task])]
     else:
         request = _draw_request(task, every, source, rng)
-    score = round(float(rng.uniform(*AESTHETIC)), 2)
+    vividness = float(rng.uniform(*source.vividness))
     frame = _FRAMES[rng.integers(len(_FRAMES))]
     things = _arrange(request, source, rng)
-    return Scene(request=request, held_out=split == "held-out", things=things, aesthetic=score, frame=frame)
+    return Scene(
+        request=request, held_out=split == "held-out", things=things, vividness=vividness, frame=frame
+    )
 
 
 def _draw_request(task: str, every: Requests, source: ScenesSource, rng: np.random.Generator) -> Request:
@@ -266,13 +276,10 @@ def draw(made: Scene, source: ScenesSource) -> NDArray[np.uint8]:
     """Draw a scene: (3, S, S) uint8."""
     cell = source.size // 2
     image = np.zeros((3, source.size, source.size))
-    low, high = AESTHETIC
-    place = (made.aesthetic - low) / (high - low)
-    vividness = source.vividness[0] + place * (source.vividness[1] - source.vividness[0])
     for thing in made.things:
         top, left = (cell * step for step in divmod(thing.cell, 2))
         mask = coverage(thing.shape, cell, thing.side, thing.right, thing.down)  # (q, q)
-        image[:, top : top + cell, left : left + cell] += vividness * mask * full_color(thing.color)
+        image[:, top : top + cell, left : left + cell] += made.vividness * mask * full_color(thing.color)
     return np.rint(image * 255).astype(np.uint8)
 
 

@@ -164,9 +164,8 @@ class ScenesExact:
         projected = torch.einsum("nkp,tp->nkt", cells, self.masks)  # (4B, 3, T)
         products = torch.einsum("ck,nkt->nct", self.colors, projected)  # (4B, C, T)
         vividness = (products / self.norms).clamp(*self.source.vividness)
-        gains = vividness * (
-            2 * products - vividness * self.norms
-        )  # (4B, C, T), how much less error than empty
+        # How much less the error is than that of an empty cell.
+        gains = vividness * (2 * products - vividness * self.norms)  # (4B, C, T)
         gain, best = gains.flatten(1).max(dim=1)
         left = cells.square().sum(dim=(1, 2)) - gain.clamp(min=0)
         readings = [

@@ -43,7 +43,7 @@ class ScenesSource(Strict):
     sides: tuple[Positive, Positive] = Field(strict=False, description="of a shape, pixels: least and most")
     jitter: Count = Field(description="most pixels between the middles of a shape and of its cell, each way")
     vividness: tuple[Fraction, Fraction] = Field(
-        strict=False, description="brightness of colours in the dullest and in the most vivid scene"
+        strict=False, description="least and most brightness of a scene's colours"
     )
     held_out_colors: tuple[ColoredShape, ...] = Field(
         strict=False, description="[colour, shape]: in no training scene"
