@@ -194,16 +194,17 @@ def test_a_recorded_step_draws_the_same(model, scale, condition_rows, monkeypatc
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_sampling_draws_the_same(model):
     torch._dynamo.reset()
+    counted = torch._dynamo.utils.counters["stats"]
+    counted.clear()
     expected = [draw(model, images, settings()) for images in ([4], range(3))]
     model.compiled = True
-    found = [draw(model, images, settings()) for images in ([4], range(3))]
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-    compiled = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    assert compiled == 1, "layers are one graph, whatever they have read; six rows are not compiled"
-    assert torch.equal(draw(model, [4], settings()), expected[0])
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == compiled, "compiled once"
+    found = [draw(model, images, settings()) for images in ([4], range(3), [4])]
+    assert all(torch.equal(a, b) for a, b in zip(found, [*expected, expected[0]], strict=True))
+    # Once, for all layers and any number of places; products of six rows gain nothing from it.
+    assert counted["unique_graphs"] == 1
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_sampling_on_a_gpu_is_the_same_compiled(model, dtype):
