@@ -251,7 +251,12 @@ def test_processes_share_sampling_and_caching_without_changing_a_byte(made, tmp_
         "--mixed_precision",
         "no",
     ]
-    for stage, name in (("cache_tokens", "titok/vq-16"), ("sample_images", "maskgit/tiny")):
+    jobs = (
+        ("cache_tokens", "titok/vq-16"),
+        ("sample_images", "maskgit/tiny"),
+        ("sample_images", "rar/titok"),
+    )
+    for stage, name in jobs:
         command = [*launch, "--module", f"onetok.stages.{stage}", name, "--device", "cpu", "--threads", "1"]
         done = run(command, study)
         assert done.returncode == 0, done.stdout

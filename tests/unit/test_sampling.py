@@ -1,9 +1,11 @@
 import math
+import shutil
 from dataclasses import replace
 from typing import get_args
 
 import pytest
 import torch
+import torch._dynamo
 
 from onetok import params
 from onetok.models.maskgit import MaskGIT, MaskGITConfig
@@ -55,6 +57,27 @@ def test_an_image_does_not_depend_on_its_batch(model):
     alone = torch.cat([draw(model, [i], settings()) for i in range(8)])
     assert torch.equal(together, alone)
     assert together.max() < CONFIG.codebook_size, "a mask was left"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_sampling_draws_the_same(model):
+    torch._dynamo.reset()
+    expected = draw(model, range(3), settings())
+    model.compiled = True
+    assert torch.equal(draw(model, range(3), settings()), expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_sampling_on_a_gpu_is_the_same_compiled(model):
+    cuda = torch.device("cuda")
+    labels = torch.tensor([0, 3, 1], device=cuda)
+    drawn = []
+    for compiled in (False, True):
+        model.to(cuda).compiled = compiled
+        drawn.append(model.sample(labels, settings(), ImageRandom(7, range(3), cuda)))
+    assert torch.equal(*drawn)
 
 
 def test_another_seed_gives_another_image(model):

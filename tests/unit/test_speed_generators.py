@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from onetok.errors import OnetokError
 from onetok.models.dit import DiT, DiTConfig
 from onetok.models.maskgen_kl import MaskGenKL, MaskGenKLConfig
 from onetok.models.maskgen_vq import MaskGenVQ, MaskGenVQConfig
@@ -83,7 +84,7 @@ def test_parts_begin_with_a_module():
 def test_the_work_of_maskgit_against_a_formula(study):
     """Guidance is 0 in the first step of the linear ramp: it has one branch, the others two."""
     batch, length = 3, 1 + TOKENS
-    case = sampling_case(system_of(study, "maskgit/tiny-guided"), batch, "float32", 0, CPU)
+    case = sampling_case(system_of(study, "maskgit/tiny-guided"), batch, "float32", False, 0, CPU)
     work = work_of(case.model, case.plain)
     row = LAYERS * (2 * length * BLOCK + 4 * length**2 * WIDTH) + 2 * TOKENS * WIDTH * CODES
     assert flops_of(work) == [batch * row, *[2 * batch * row] * 7]
@@ -94,7 +95,7 @@ def test_the_work_of_maskgit_against_a_formula(study):
 @pytest.mark.parametrize("batch", [1, 3])
 def test_the_work_of_rar_against_a_formula(study, batch):
     """The first step reads two places and has all adaptive norms; two rows are not padded to four."""
-    case = sampling_case(system_of(study, "rar/titok-guided"), batch, "float32", 0, CPU)
+    case = sampling_case(system_of(study, "rar/titok-guided"), batch, "float32", False, 0, CPU)
     work = work_of(case.model, case.plain)
     rows, classes, places = 2 * batch, batch + 1, TOKENS + 1
 
@@ -210,7 +211,7 @@ def test_the_work_of_maskgen_kl_against_a_formula(scale, branches):
 
 
 def test_recording_leaves_sampling_as_it_is(study):
-    case = sampling_case(system_of(study, "rar/titok-guided"), 2, "float32", 0, CPU)
+    case = sampling_case(system_of(study, "rar/titok-guided"), 2, "float32", False, 0, CPU)
     before = case.call()
     work_of(case.model, case.plain)
     assert torch.backends.mkldnn.enabled and torch.equal(case.call(), before)
@@ -229,9 +230,15 @@ def test_a_step_takes_the_longer_of_reading_and_multiplying():
     ]
 
 
+def test_what_cannot_be_compiled_is_said(study, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(OnetokError, match="no C\\+\\+ compiler no-such-compiler"):
+        sampling_case(system_of(study, "rar/titok-guided"), 1, "float32", True, 0, CPU)
+
+
 def test_half_the_bytes_in_half_the_precision(study):
     system = system_of(study, "maskgit/tiny")
-    single, half = (sampling_case(system, 1, name, 0, CPU).model for name in ("float32", "bfloat16"))
+    single, half = (sampling_case(system, 1, name, False, 0, CPU).model for name in ("float32", "bfloat16"))
     (of_single,), (of_half,) = step_bytes(single).values(), step_bytes(half).values()
     assert of_single == 2 * of_half
 
@@ -247,7 +254,7 @@ def test_the_machine_is_measured_by_what_was_done(monkeypatch, small_machine):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("samples", ["maskgit/tiny-guided", "rar/titok-guided"])
 def test_a_measurement(study, small_machine, samples, precision):
-    case = sampling_case(system_of(study, samples), 2, precision, 0, CPU)
+    case = sampling_case(system_of(study, samples), 2, precision, False, 0, CPU)
     found = measure_sampling(case, rounds=2, device=CPU)
     assert len(found.ratios) == 2 and found.seconds > 0 and found.floor > 0
     assert case.call().shape == (2, TOKENS)
@@ -313,7 +320,7 @@ def test_the_stage_measures_generators(smallest, monkeypatch, small_machine):
     assert list(table["system"]) == ["maskgit/tiny", "rar/titok"]
     assert list(table["call"]) == ["2 steps, batch 2", "16 steps, batch 1"]
     assert (table[["images_per_second", "floor", "ratio", "peak_memory"]] > 0).all(axis=None)
-    assert "GB/s read" in text and "float32, not compiled, 2 rounds" in text
+    assert "GB/s read" in text and "float32, 2 rounds" in text
     for one in measured:
         assert one["flops"] == sum(run["steps"] * run["flops"] for run in one["steps"])
 

@@ -15,6 +15,7 @@ Legend: B batch · N tokens · V codebook entries · K classes · D width.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -59,6 +60,7 @@ class MaskedGenerator(nn.Module, ABC):
         super().__init__()
         self.tokens = tokens  # N
         self.mask_id = mask_id
+        self.compiled = False  # whether sample() compiles `forward`
         self.condition_dropout = dropout  # share of training samples that see no condition
 
     @abstractmethod
@@ -96,20 +98,27 @@ class MaskedGenerator(nn.Module, ABC):
             "sample() is for evaluation: call eval() first, dropout would change the images"
         )
 
+        forward = self._compiled() if self.compiled else self
+
         @cache
         def reading(guided: bool) -> Any:
             return self.read(self.with_unconditional(condition) if guided else condition)
 
         def predict(ids: Tensor, guided: bool) -> tuple[Tensor, Tensor | None]:
             if not guided:
-                return self(ids, reading(False)), None
-            conditional, unconditional = self(torch.cat([ids, ids]), reading(True)).chunk(
-                2
-            )  # one batch of 2B
+                return forward(ids, reading(False)), None
+            both = forward(torch.cat([ids, ids]), reading(True))  # one batch of 2B
+            conditional, unconditional = both.chunk(2)
             return conditional, unconditional
 
         shape = (len(random.generators), self.tokens)
         return sample_masked(predict, shape, self.mask_id, sampling, random, random.device)
+
+    def _compiled(self) -> Callable[[Tensor, Any], Tensor]:
+        on_gpu = next(self.parameters()).is_cuda
+        mode = "reduce-overhead" if on_gpu else "default"  # the first is CUDA graphs
+        compiled: Callable[[Tensor, Any], Tensor] = torch.compile(self.forward, dynamic=False, mode=mode)
+        return compiled
 
 
 class ClassConditional(MaskedGenerator):

@@ -114,6 +114,7 @@ class RAR(nn.Module):
     def __init__(self, config: RARConfig) -> None:
         super().__init__()
         self.config = config
+        self.compiled = False  # whether sample() compiles a step, and on a GPU records it
         self.embedding = nn.Embedding(config.vocabulary, config.width)
         self.start = nn.Parameter(torch.empty(1, config.width))
         self.positions = nn.Parameter(torch.empty(POSITION_ROWS + config.tokens, config.width))

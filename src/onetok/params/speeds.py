@@ -36,6 +36,7 @@ class SamplingRun(Strict):
 
     samples: SamplesName
     batch: Positive = Field(description="images of a call")
+    compiled: bool = Field(description="by torch.compile; on a GPU RAR's steps are CUDA graphs, too")
 
 
 class GeneratorExecution(Strict):

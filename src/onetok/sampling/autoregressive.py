@@ -3,11 +3,12 @@
 A step multiplies a few rows with every weight once, so it takes as long as reading the weights does. Therefore:
 keys and values are kept, in memory that is there from the start; both branches of guidance share a batch; the adaptive
 norms, which depend on class and place alone, are computed for many places at once and once for each class of the
-batch; noise is drawn before the first step, and tokens are never read back. The shapes of a step depend on its place
-alone and change with every 32nd, as CUDA graphs need.
+batch; noise is drawn before the first step, and tokens are never read back. Everything that a step reads lies where it
+lay for the step before, its place included, and shapes change with every 32nd place only: on a GPU, what is compiled
+is recorded as a CUDA graph for each of them, and played back.
 
 Legend: B images · R rows, B or 2B with guidance · N tokens · V codebook entries · C classes of the batch
-        D width · H heads.
+        L layers · D width · H heads.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onetok.sampling.guidance import Guidance, guided
-from onetok.sampling.packing import multiplier, padding
+from onetok.sampling.packing import COMPILER_OPTIONS, compiled_multiplier, compiles, multiplier, padding
 from onetok.sampling.seeds import ImageRandom
 
 if TYPE_CHECKING:
@@ -41,81 +42,150 @@ def sample_autoregressive(
     model: RAR, labels: Tensor, sampling: AutoregressiveSampling, random: ImageRandom
 ) -> Tensor:
     """Draw ids (B, N) int64 for labels (B,) in raster order; row i of the noise comes from image i's generator."""
-    config, guidance = model.config, sampling.guidance
-    # The largest of logits / temperature + Gumbel noise is a draw from their softmax. A last bit of the logits, which
-    # differs with the batch, all but never changes it; the inverse of the cumulated softmax would change at times.
-    noise = random.gumbel(config.tokens, config.codebook_size)  # (B, N, V)
-    noise = noise.mul_(sampling.temperature)
-    weights = guidance.weights(config.tokens)
-    guides = any(weights)
-    if guides:
-        labels = torch.cat([labels, torch.full_like(labels, config.classes)])  # (R,)
-    decoder = Decoder(model, labels)
-    ids = torch.empty(noise.shape[:2], dtype=torch.int64, device=labels.device)
-    logits = decoder.first()
-    for step in range(config.tokens):
-        if step > 0:
-            previous = ids[:, step - 1]
-            logits = decoder.next(torch.cat([previous, previous]) if guides else previous)  # (R, V)
-        logits = logits.float()
-        if guides:
+    draw = _Draw(model, labels, sampling, random)
+    draw.first()
+    following = _Recorded(draw) if _records(model) else draw
+    for _ in range(1, model.config.tokens):
+        following.next()
+    return draw.ids
+
+
+def _records(model: RAR) -> bool:
+    return model.compiled and model.head.weight.is_cuda
+
+
+class _Draw:
+    """The tokens of a batch. Which step is the next is known to tensors alone, so that one step is like another."""
+
+    def __init__(
+        self, model: RAR, labels: Tensor, sampling: AutoregressiveSampling, random: ImageRandom
+    ) -> None:
+        config = model.config
+        # The largest of logits / temperature + Gumbel noise is a draw from their softmax. A last bit of the logits,
+        # which differs with the batch, all but never changes it; the inverse of the cumulated softmax would change
+        # at times.
+        noise = random.gumbel(config.tokens, config.codebook_size)
+        self.noise = noise.mul_(sampling.temperature)  # (B, N, V)
+        weights = sampling.guidance.weights(config.tokens)
+        self.guides, self.weights = any(weights), noise.new_tensor(weights)  # (N,)
+        if self.guides:
+            labels = torch.cat([labels, torch.full_like(labels, config.classes)])  # (R,)
+        self.decoder = Decoder(model, labels)
+        self.ids = torch.zeros(noise.shape[:2], dtype=torch.int64, device=labels.device)
+        self.index = torch.zeros(1, dtype=torch.int64, device=labels.device)  # of the next token
+
+    def first(self) -> None:
+        self._take(self.decoder.first())
+
+    def next(self) -> None:
+        self.decoder.prepare()
+        self.step()
+
+    def step(self) -> None:
+        """Draw the next token, for whose place the decoder is prepared."""
+        previous = self.ids.index_select(1, self.index - 1)[:, 0]
+        self._take(self.decoder.step(torch.cat([previous, previous]) if self.guides else previous))
+
+    def _take(self, logits: Tensor) -> None:
+        logits = logits.float()  # (R, V)
+        if self.guides:
             conditional, unconditional = logits.chunk(2)
-            logits = guided(conditional, unconditional, weights[step])
-        torch.argmax(logits + noise[:, step], dim=-1, out=ids[:, step])
-    return ids
+            logits = guided(conditional, unconditional, self.weights.index_select(0, self.index))
+        noisy = logits + self.noise.index_select(1, self.index)[:, 0]
+        self.ids.index_copy_(1, self.index, noisy.argmax(dim=-1, keepdim=True))
+        self.index += 1
+
+
+class _Recorded:
+    """Steps as CUDA graphs: of each shape the first is computed as it is, the second recorded, the rest played back."""
+
+    def __init__(self, draw: _Draw) -> None:
+        self.draw, self.warm = draw, False
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def next(self) -> None:
+        if self.draw.decoder.prepare() or not self.warm:
+            self.warm, self.graph = True, None
+            self.draw.step()
+            return
+        if self.graph is None:
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):  # computes nothing yet
+                self.draw.step()
+        self.graph.replay()
 
 
 class Decoder:
     """A RAR that reads one place a call, in raster order, for rows of labels (R,); label K is "no class"."""
 
     def __init__(self, model: RAR, labels: Tensor) -> None:
-        config = model.config
+        config, device = model.config, labels.device
         self.model, self.rows, self.places = model, len(labels), config.tokens + 1
-        self.padding = padding(self.rows, model.head.weight)
+        compiled = model.compiled and compiles(model.head.weight, self.rows)
+        self.padding = 0 if compiled else padding(self.rows, model.head.weight)
         classes, class_of = labels.unique(return_inverse=True)
         self.class_of = F.pad(class_of, (0, self.padding))  # (R,); from here on R counts padding too
         self.class_states = model.class_states(classes, len(classes))  # (C, D)
-        self.conditions = model.conditions(self.class_states)  # (C, N+2, D)
-        self.chunk = max(1, CONDITION_ROWS // len(classes))  # places whose adaptive norms are kept
         self.inputs = model.positions[: self.places].clone()  # (N+1, D), what place alone adds to the input
         self.inputs[0] += model.start[0]
         self.inputs[1:] += model.target_positions[2 : self.places + 1]
-        self.layers = [_Layer(block, self.rows, self.places) for block in model.adaptive_blocks()]
+        self.conditions = model.conditions(self.class_states).transpose(0, 1)  # (N+2, C, D)
+        self.chunk = max(1, CONDITION_ROWS // len(classes))  # places whose adaptive norms are kept
+        self.layers = [_Layer(block, self.rows, self.places, compiled) for block in model.adaptive_blocks()]
         self.final = _Adaptive(model.final_modulation, scales=(0,))
         self.head = multiplier(model.head.weight, model.head.bias)
         self.unread = self.inputs.new_full((self.places,), -torch.inf)  # added to attention scores
-        self.place = 0
+        self.prepared = 0  # places
+        self.place = torch.zeros(1, dtype=torch.int64, device=device)  # that is read next
 
     def first(self) -> Tensor:
         """Read the start and the classes; return the logits (R, V) of the first token."""
-        assert self.place == 0
-        self._read(self.inputs[:1].expand(len(self.class_of), -1))
-        return self._logits(self._read(self.class_states[self.class_of] + self.inputs[1]))
+        assert self.prepared == 0
+        self.prepare()
+        self._read(self.class_states.new_zeros(len(self.class_of), self.class_states.shape[1]))
+        self.prepare()
+        return self._logits(self._read(self.class_states[self.class_of]))
 
     def next(self, tokens: Tensor) -> Tensor:
         """Read the last drawn tokens (R,); return the logits (R, V) of the next."""
-        assert 2 <= self.place < self.places
-        x = self.model.embedding(F.pad(tokens, (0, self.padding))) + self.inputs[self.place]
-        return self._logits(self._read(x))
+        self.prepare()
+        return self.step(tokens)
 
-    def _read(self, x: Tensor) -> Tensor:
-        index = self.place % self.chunk
-        if index == 0:
-            conditions = self.conditions[:, self.place : self.place + self.chunk]  # (C, places, D)
+    def prepare(self) -> bool:
+        """Make ready for the next place; return whether the shapes of what is read there have changed."""
+        assert self.prepared < self.places
+        if self.prepared % self.chunk == 0:
+            conditions = self.conditions[self.prepared : self.prepared + self.chunk].flatten(0, 1)
             for adaptive in (*(layer.adaptive for layer in self.layers), self.final):
                 adaptive.prepare(conditions)
-        if self.place % GROWTH == 0:
+        grows = self.prepared % GROWTH == 0
+        if grows:
+            places = min(self.prepared + GROWTH, self.places)
+            self.seen = self.unread[:places]
+            torch._dynamo.maybe_mark_dynamic(self.seen, 0)  # compiled once for any number of places
             for layer in self.layers:
-                layer.grow(min(self.place + GROWTH, self.places))
-        self.unread[self.place] = 0
+                layer.keys.grow(places)
+                layer.values.grow(places)
+        self.prepared += 1
+        return grows
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Do as `next` does, at a place for which all is prepared."""
+        return self._logits(self._read(self.model.embedding(F.pad(tokens, (0, self.padding)))))
+
+    def _read(self, x: Tensor) -> Tensor:
+        """Return what the head reads (R, D)."""
+        x = x + self.inputs.index_select(0, self.place)
+        rows = self.place % self.chunk * self.conditions.shape[1] + self.class_of  # (R,), of tables
+        self.unread.index_fill_(0, self.place, 0)
         for layer in self.layers:
-            x = layer(x, layer.adaptive.at(index, self.class_of), self.place, self.unread)
+            keys, values = layer.keys.tensor, layer.values.tensor
+            x = layer(x, layer.adaptive.table, rows, keys, values, self.place, self.seen)
+        scale, shift = self.final.table.index_select(0, rows).unbind(1)
         self.place += 1
-        return x
+        return torch.addcmul(shift, F.layer_norm(x, x.shape[1:], eps=self.model.final_norm.eps), scale)
 
     def _logits(self, x: Tensor) -> Tensor:
-        scale, shift = self.final.at((self.place - 1) % self.chunk, self.class_of)
-        x = torch.addcmul(shift, F.layer_norm(x, x.shape[1:], eps=self.model.final_norm.eps), scale)
         return self.head(x)[: self.rows]
 
 
@@ -130,59 +200,86 @@ class _Adaptive:
         for scale in scales:
             bias.view(-1, modulation.in_features)[scale] += 1
         self.multiply = multiplier(modulation.weight, bias)
+        self.table = modulation.weight.new_empty(
+            0, len(bias) // modulation.in_features, modulation.in_features
+        )
 
     def prepare(self, conditions: Tensor) -> None:
-        """Compute the outputs for conditions (C, places, D)."""
-        by_place = conditions.transpose(0, 1)  # (places, C, D)
-        out = self.multiply(by_place.flatten(0, 1))
-        self.table = out.view(*by_place.shape[:2], -1, by_place.shape[2])  # (places, C, parts, D)
-
-    def at(self, index: int, class_of: Tensor) -> list[Tensor]:
-        """Return the parts, (R, D) each, at a place among those prepared."""
-        return list(self.table[index].index_select(0, class_of).unbind(1))
+        """Compute the outputs (places·C, parts, D) for conditions (places·C, D); later ones lie where the first did."""
+        out = self.multiply(conditions).unflatten(1, (-1, conditions.shape[1]))
+        if len(self.table) < len(out):
+            self.table = out
+        else:
+            self.table[: len(out)] = out
 
 
-class _Layer:
+class _Layer(nn.Module):
     """A block of the model with keys and values of the places read so far."""
 
-    def __init__(self, block: AdaptiveBlock, rows: int, places: int) -> None:
+    def __init__(self, block: AdaptiveBlock, rows: int, places: int, compiled: bool) -> None:
+        super().__init__()
         attention, q, k = block.attention, block.attention.norm_q, block.attention.norm_k
         (width,) = q.normalized_shape
-        self.block, self.rows, self.heads, self.head_shape = block, rows, attention.heads, (width,)
+        self.norm1, self.norm2, self.eps = block.norm1, block.norm2, q.eps
         self.adaptive = _Adaptive(block.modulation, scales=(1, 4))
-        linears = (attention.qkv, attention.out, block.up, block.down)
-        self.qkv, self.out, self.up, self.down = (
-            multiplier(linear.weight, linear.bias) for linear in linears
-        )
+        self.rows, self.heads, self.width = rows, attention.heads, width
+        make = compiled_multiplier if compiled else multiplier
+        self.qkv = make(attention.qkv.weight, attention.qkv.bias)
+        self.out = make(attention.out.weight, attention.out.bias)
+        self.up = make(block.up.weight, block.up.bias, "gelu")
+        self.down = make(block.down.weight, block.down.bias)
         scale = width**-0.5  # of attention: in the queries' norm
         self.qk_weight = torch.stack([q.weight * scale, k.weight])[:, None]  # (2, 1, D/H)
         self.qk_bias = torch.stack([q.bias * scale, k.bias])[:, None]
-        self.memory = self.qk_weight.new_zeros(2, rows * attention.heads * places * width)
-        self.past = self.memory[:, :0].view(2, rows * attention.heads, 0, width)
+        self.keys, self.values = (_Past(self.qk_weight, rows * self.heads, places, width) for _ in range(2))
+        if compiled:
+            self.compile(dynamic=False, options=COMPILER_OPTIONS)
+
+    def forward(
+        self,
+        x: Tensor,
+        table: Tensor,
+        rows: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        place: Tensor,
+        unread: Tensor,
+    ) -> Tensor:
+        """Return x (R, D) after the block; write the keys and values (R·H, places, D/H) of a place.
+
+        The norms adapt as `rows` (R,) of `table` (places·C, 6, D) say.
+        """
+        shift1, scale1, gate1, shift2, scale2, gate2 = table.index_select(0, rows).unbind(1)
+        h = torch.addcmul(shift1, self.norm1(x), scale1)
+        query, key, value = self._heads(self.qkv(h))
+        keys.index_copy_(1, place, key)
+        values.index_copy_(1, place, value)
+        scores = torch.bmm(query, keys.transpose(1, 2)) + unread  # (R·H, 1, places)
+        read = torch.bmm(scores.softmax(dim=-1), values).view(self.rows, -1)  # (R, D)
+        x = torch.addcmul(x, gate1, self.out(F.pad(read, (0, 0, 0, len(x) - self.rows))))
+        h = torch.addcmul(shift2, self.norm2(x), scale2)
+        return torch.addcmul(x, gate2, self.down(self.up(h)))
+
+    def _heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return query, key and value, (R·H, 1, D/H) each, the first two normed."""
+        qkv = qkv[: self.rows].unflatten(1, (3, self.heads, self.width))
+        qk = F.layer_norm(qkv[:, :2], (self.width,), eps=self.eps)
+        qk = torch.addcmul(self.qk_bias, qk, self.qk_weight)  # (R, 2, H, D/H)
+        query, key, value = (part.reshape(-1, 1, self.width) for part in (qk[:, 0], qk[:, 1], qkv[:, 2]))
+        return query, key, value
+
+
+class _Past:
+    """Keys or values of the places read so far, (R·H, places, D/H), in memory that is there from the start."""
+
+    def __init__(self, like: Tensor, rows: int, places: int, width: int) -> None:
+        self.memory = like.new_zeros(rows * places * width)
+        self.tensor = self.memory[:0].view(rows, 0, width)
 
     def grow(self, places: int) -> None:
         """Make room for so many places, those not yet read filled with 0."""
-        old, shape = self.past.clone(), (*self.past.shape[:2], places, self.past.shape[3])
-        self.past = self.memory[:, : shape[1] * shape[2] * shape[3]].view(shape)  # (2, R·H, places, D/H)
-        self.past[:, :, : old.shape[2]] = old
-        self.past[:, :, old.shape[2] :] = 0
-
-    def __call__(self, x: Tensor, parts: list[Tensor], place: int, unread: Tensor) -> Tensor:
-        """Return x (R, D) after the block."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = parts
-        h = torch.addcmul(shift1, self.block.norm1(x), scale1)
-        x = torch.addcmul(x, gate1, self.out(self._attend(self.qkv(h), place, unread)))
-        h = torch.addcmul(shift2, self.block.norm2(x), scale2)
-        return torch.addcmul(x, gate2, self.down(F.gelu(self.up(h))))
-
-    def _attend(self, qkv: Tensor, place: int, unread: Tensor) -> Tensor:
-        padding, qkv = len(qkv) - self.rows, qkv[: self.rows].unflatten(1, (3, self.heads, -1))
-        qk = F.layer_norm(qkv[:, :2], self.head_shape, eps=self.block.attention.norm_q.eps)
-        qk = torch.addcmul(self.qk_bias, qk, self.qk_weight)  # (R, 2, H, D/H)
-        keys, values = self.past  # (R·H, places, D/H)
-        keys[:, place] = qk[:, 1].flatten(0, 1)
-        values[:, place] = qkv[:, 2].flatten(0, 1)
-        query = qk[:, 0].reshape(-1, 1, *self.head_shape)  # (R·H, 1, D/H)
-        scores = torch.baddbmm(unread[: keys.shape[1]], query, keys.transpose(1, 2))  # (R·H, 1, places)
-        out = torch.bmm(scores.softmax(dim=-1), values).view(self.rows, -1)  # (R, D)
-        return F.pad(out, (0, 0, 0, padding)) if padding else out
+        old, (rows, read, width) = self.tensor.clone(), self.tensor.shape
+        self.tensor = self.memory[: rows * places * width].view(rows, places, width)
+        self.tensor[:, :read] = old
+        self.tensor[:, read:] = 0
+        torch._dynamo.maybe_mark_dynamic(self.tensor, 1)

@@ -70,6 +70,6 @@ class RevealGuidance:
         raise ValueError(f"guidance {self.kind!r}, expected constant or linear")
 
 
-def guided(conditional: Tensor, unconditional: Tensor, weight: float) -> Tensor:
+def guided(conditional: Tensor, unconditional: Tensor, weight: float | Tensor) -> Tensor:
     """Return logits (or another prediction) pushed away from the unconditional ones, both of one shape."""
     return conditional + (conditional - unconditional) * weight

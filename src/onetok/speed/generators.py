@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import statistics
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +14,7 @@ from torch import Tensor, nn
 
 from onetok import params
 from onetok.consistency import TokenShape, pretrained_of, token_shape, tokenizer_of
+from onetok.errors import OnetokError
 from onetok.models.mmdit import TextCondition
 from onetok.published import GeneratorEntry, build_published_generator
 from onetok.registry import build_generator, build_sampling, text_shape
@@ -60,19 +64,38 @@ class SamplingMeasurement(Measurement):
 
 
 def sampling_case(
-    system: System, batch: int, precision: str, seed: int, device: torch.device
+    system: System, batch: int, precision: str, compiled: bool, seed: int, device: torch.device
 ) -> SamplingCase:
-    """Return the case of drawing a batch of images of different classes or captions."""
+    """Return the case of drawing a batch of images of different classes or captions.
+
+    Raises OnetokError where it is to be compiled and cannot be.
+    """
     torch.manual_seed(seed)
     model = build_untrained(system).eval().requires_grad_(False).to(device, DTYPES[precision])
     sampling = build_sampling(system.sampling)
     condition = build_condition(system, model, batch, device)
 
-    def call() -> Tensor:
+    if compiled:
+        _check_compiling(model, device)
+
+    def call(compiled: bool) -> Tensor:
+        model.compiled = compiled
         tokens: Tensor = model.sample(condition, sampling, ImageRandom(seed, range(batch), device))
         return tokens
 
-    return SamplingCase(call=call, plain=call, images=batch, model=model)
+    return SamplingCase(call=partial(call, compiled), plain=partial(call, False), images=batch, model=model)
+
+
+def _check_compiling(model: nn.Module, device: torch.device) -> None:
+    if not hasattr(model, "compiled"):
+        raise OnetokError(
+            f"compiled: found true, expected false: {type(model).__name__} has no compiled sampler"
+        )
+    compiler = os.environ.get("CXX", "g++")
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise OnetokError(
+            f"compiled: found true, but no C++ compiler {compiler}; install one or name it in CXX"
+        )
 
 
 def build_untrained(system: System) -> Any:

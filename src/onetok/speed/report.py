@@ -131,7 +131,7 @@ def describe_sampling(rates: list[Rates], precision: str, device: torch.device, 
             (*_range(one.flops_per_second / 1e9 for one in rates), "GFLOP/s multiplied"),
         )
     ]
-    return describe_machine(f"{', '.join(ranges)}; {precision}, not compiled", device, rounds)
+    return describe_machine(f"{', '.join(ranges)}; {precision}", device, rounds)
 
 
 def _range(values: Iterable[float]) -> tuple[float, float]:

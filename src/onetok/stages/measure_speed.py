@@ -54,11 +54,12 @@ def _generators(context: Context, entry: params.GeneratorSpeed) -> Result:
     rows, rates = [], []
     for run in _track(context, execution.runs, "calls"):
         system = system_of(context.study, run.samples)
-        make = partial(sampling_case, system, run.batch, execution.precision, entry.seed, device)
+        how = (run.batch, execution.precision, run.compiled)
+        make = partial(sampling_case, system, *how, entry.seed, device)
         memory = peak_memory(make, device)
         measured = measure_sampling(make(), entry.rounds, device)
         rates.append(measured.rates)
-        call = f"{measured.work.count} steps, batch {run.batch}"
+        call = f"{measured.work.count} steps, batch {run.batch}{', compiled' if run.compiled else ''}"
         rows.append(Row(context.study.samples[run.samples].generator, call, measured, memory))
     machine = report.describe_sampling(rates, execution.precision, device, entry.rounds)
     table = report.frame(rows)
