@@ -11,10 +11,11 @@ from torch.distributions import Normal, kl_divergence
 
 from onetok.losses.diffusion import (
     TRAINED_STEPS,
+    Diffusion,
     cosine_betas,
     diffusion_loss,
     respace,
-    respaced_diffusion,
+    respaced_reverse,
     trained_diffusion,
 )
 from onetok.losses.masked import MaskedLoss
@@ -200,7 +201,7 @@ def test_sampling_is_the_plain_loop(kl, scale, condition_rows, monkeypatch):
     monkeypatch.setattr(latents_page, "CONDITION_ROWS", condition_rows)
     random = ImageRandom(7, [0, 1], CPU)
     order, noise = random.uniform(12).argsort(dim=1), random.normal(12, 10, 6)
-    process = respaced_diffusion(10, CPU)
+    process = Diffusion.of(*respace(cosine_betas(1000), 10))
     condition = conditions([0, 1])
     readings = [kl.read(c) for c in (condition, condition.dropped(torch.tensor([True, True])))]
     latents, masked, before = torch.zeros(2, 12, 6), torch.ones(2, 12, dtype=torch.bool), 12
@@ -411,7 +412,7 @@ def test_kept_steps():
     for kept in (1, 1001):
         with pytest.raises(ValueError, match=f"a diffusion of {kept} steps, expected 2 to 1000"):
             respace(cosine_betas(1000), kept)
-    assert respaced_diffusion(4, CPU) is respaced_diffusion(4, CPU), "tables are made once"
+    assert respaced_reverse(4, CPU) is respaced_reverse(4, CPU), "tables are made once"
 
 
 # ---------------------------------------------------------------------------------------------- shapes and starts

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -98,10 +99,46 @@ def trained_diffusion(device: torch.device) -> Diffusion:
     return Diffusion.of(torch.arange(TRAINED_STEPS), cosine_betas(TRAINED_STEPS)).to(device)
 
 
+class ReverseStep(NamedTuple):
+    """A step towards the latents, x·keep + ε·remove + e^(least + v·spread)·noise, for a prediction (ε, v) of it.
+
+    The same as the mean that `clean` and `posterior_mean` give, with the deviation of `log_variance`.
+    """
+
+    keep: Tensor  # () float32 each
+    remove: Tensor
+    least: Tensor
+    spread: Tensor
+
+
+class Reverse(NamedTuple):
+    """A process of K steps as it is sampled, the noisiest step first."""
+
+    steps: Tensor  # (K,) int64, their numbers in the process that the network was trained on
+    coefficients: list[ReverseStep]  # of every step
+
+
 @cache
-def respaced_diffusion(kept: int, device: torch.device) -> Diffusion:
+def respaced_reverse(kept: int, device: torch.device) -> Reverse:
     """Return the process of `kept` of the T steps, its tables made once for a device."""
-    return Diffusion.of(*respace(cosine_betas(TRAINED_STEPS), kept)).to(device)
+    steps, betas = respace(cosine_betas(TRAINED_STEPS), kept)
+    signal = (1 - betas).cumprod(dim=0)
+    before = torch.cat([signal.new_ones(1), signal[:-1]])
+    posterior = betas * (1 - before) / (1 - signal)
+    smallest, largest = torch.cat([posterior[1:2], posterior[1:]]).log(), betas.log()
+    # Through the predicted latents, (x - √(1-ᾱ)·ε)/√ᾱ, of which the posterior's mean holds so much:
+    latents = betas * before.sqrt() / (1 - signal) / signal.sqrt()
+    table = torch.stack(
+        [
+            latents + (1 - before) * (1 - betas).sqrt() / (1 - signal),
+            -latents * (1 - signal).sqrt(),
+            (largest + smallest) / 4,
+            (largest - smallest) / 4,
+        ],
+        dim=1,
+    )  # (K, 4)
+    rows = table.flip(0).float().to(device).unbind(0)
+    return Reverse(steps.flip(0).to(device), [ReverseStep(*row.unbind(0)) for row in rows])
 
 
 def diffusion_loss(

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onetok.losses.diffusion import respaced_diffusion
+from onetok.losses.diffusion import respaced_reverse
 from onetok.sampling.guidance import RevealGuidance, guided
 from onetok.sampling.packing import multiplier, padding
 from onetok.sampling.schedules import MaskSchedule
@@ -98,9 +98,9 @@ class HeadSampler:
 
     def __init__(self, head: DiffusionHead, sampling: LatentSampling, device: torch.device) -> None:
         self.head, self.temperature = head, sampling.temperature
-        self.process = respaced_diffusion(sampling.diffusion_steps, device)
-        self.order = torch.arange(sampling.diffusion_steps, device=device).flip(0)  # (K,), the noisiest first
-        self.steps = head.embed_steps(self.process.steps).flip(0)  # (K, W)
+        process = respaced_reverse(sampling.diffusion_steps, device)
+        self.coefficients = process.coefficients
+        self.steps = head.embed_steps(process.steps)  # (K, W)
         self.layers = [_Layer(block) for block in head.each_block()]
         self.final = _Adaptive(head.final_modulation)
 
@@ -110,38 +110,38 @@ class HeadSampler:
         The first noise is what the diffusion starts from; its last step adds none.
         """
         tokens, rows = len(noise), len(states)
-        token_of = torch.arange(rows, device=states.device) % tokens
-        token_of = F.pad(token_of, (0, padding(rows, self.head.condition.weight)))  # rows and padding
-        conditions = F.pad(self.head.condition(states), (0, 0, 0, len(token_of) - rows))
-        chunk = max(1, CONDITION_ROWS // len(token_of))
-        x, last = noise[:, 0], noise.shape[1] - 1
-        for index in range(last + 1):
+        pad = padding(rows, self.head.condition.weight)
+        token_of = F.pad(torch.arange(rows, device=states.device) % tokens, (0, pad))  # rows and padding
+        conditions = self.head.condition(states)  # (rows, W)
+        chunk = max(1, CONDITION_ROWS // rows)
+        x, *noises = noise.unbind(1)
+        noises = [self.temperature * noise for noise in noises]
+        for index, (keep, remove, least, spread) in enumerate(self.coefficients):
             if index % chunk == 0:
-                self._prepare(conditions, self.steps[index : index + chunk])
+                self._prepare(conditions, self.steps[index : index + chunk], pad)
             predicted, v = self._predict(x, token_of, index % chunk)[:rows].chunk(2, dim=1)  # (R or 2R, C)
             if rows > tokens:
                 conditional, unconditional = predicted.chunk(2)
                 predicted = guided(conditional, unconditional, weight)
-            t = self.order[index : index + 1]
-            x = self.process.posterior_mean(self.process.clean(x, predicted, t), x, t)
-            if index < last:
-                deviation = torch.exp(0.5 * self.process.log_variance(v[:tokens], t))
-                x = torch.addcmul(x, deviation, noise[:, index + 1], value=self.temperature)
+            x = torch.addcmul(x * keep, predicted, remove)
+            if index < len(noises):
+                deviation = torch.addcmul(least, v[:tokens], spread).exp()
+                x = torch.addcmul(x, deviation, noises[index])
         return x
 
-    def _prepare(self, conditions: Tensor, steps: Tensor) -> None:
+    def _prepare(self, conditions: Tensor, steps: Tensor, pad: int) -> None:
         """Compute every norm's scale and shift for conditions (rows, W) at steps (chunk, W)."""
         both = F.silu(steps[:, None] + conditions)  # (chunk, rows, W)
         for adaptive in (*(layer.adaptive for layer in self.layers), self.final):
-            adaptive.prepare(both)
+            adaptive.prepare(both, pad)
 
     def _predict(self, x: Tensor, token_of: Tensor, index: int) -> Tensor:
         """Return (noise, v) (rows, 2C) float32 at one of the prepared steps."""
-        h = self.head.input(x.to(self.steps.dtype))[token_of]  # (rows, W)
+        h = self.head.input(x.to(self.steps.dtype)).index_select(0, token_of)  # (rows, W)
         for layer in self.layers:
             h = layer(h, index)
-        shift, scale = self.final.at(index)
-        h = torch.addcmul(shift, self.head.final_norm(h), scale)
+        shift, scale = self.final.parts[index]
+        h = torch.addcmul(shift, torch.layer_norm(h, h.shape[1:], eps=self.head.final_norm.eps), scale)
         prediction: Tensor = self.head.output(h)
         return prediction.float()
 
@@ -153,15 +153,13 @@ class _Adaptive:
         bias = modulation.bias.clone()
         bias.view(-1, modulation.in_features)[1] += 1
         self.multiply = multiplier(modulation.weight, bias)
+        self.parts: list[tuple[Tensor, ...]] = []  # (rows, W) each, of every step
 
-    def prepare(self, conditions: Tensor) -> None:
-        """Compute the parts for conditions (steps, rows, W)."""
-        out = self.multiply(conditions.flatten(0, 1))
-        self.table = out.view(*conditions.shape[:2], -1, conditions.shape[2])  # (steps, rows, parts, W)
-
-    def at(self, index: int) -> tuple[Tensor, ...]:
-        """Return the parts, (rows, W) each, at one of the prepared steps."""
-        return self.table[index].unbind(1)
+    def prepare(self, conditions: Tensor, pad: int) -> None:
+        """Compute the parts for conditions (steps, rows, W), with so many rows of zeros added."""
+        out = self.multiply(conditions.flatten(0, 1)).unflatten(0, conditions.shape[:2])
+        out = F.pad(out, (0, 0, 0, pad)) if pad else out  # (steps, rows, parts·W)
+        self.parts = [step.split(conditions.shape[2], dim=1) for step in out.unbind(0)]
 
 
 class _Layer:
@@ -173,6 +171,7 @@ class _Layer:
 
     def __call__(self, x: Tensor, index: int) -> Tensor:
         """Return x (rows, W) after the block at one of the prepared steps."""
-        shift, scale, gate = self.adaptive.at(index)
-        hidden = F.silu(self.up(torch.addcmul(shift, self.norm(x), scale)))
+        shift, scale, gate = self.adaptive.parts[index]
+        normed = torch.layer_norm(x, x.shape[1:], self.norm.weight, self.norm.bias, self.norm.eps)
+        hidden = F.silu(self.up(torch.addcmul(shift, normed, scale)), inplace=True)
         return torch.addcmul(x, gate, self.down(hidden))
