@@ -21,6 +21,7 @@ from onetok.params import (
     Dataset,
     DigitsSource,
     Encoder,
+    EvaluationOnly,
     FineTunedGenerator,
     GenerationBenchmark,
     Generator,
@@ -115,6 +116,7 @@ def _encoder(study: Study, encoder: Encoder) -> Iterator[str]:
     if isinstance(encoder, ClassifierEncoder | CLIPEncoder):
         yield from _training(encoder.training)
         yield from _images(encoder.images)
+        yield from _trained_on(study, encoder.dataset)
     if isinstance(encoder, CLIPEncoder):
         yield from _clip(study, encoder)
     if isinstance(encoder, ClassifierEncoder):
@@ -122,6 +124,11 @@ def _encoder(study: Study, encoder: Encoder) -> Iterator[str]:
     if isinstance(encoder, OpenCLIPEncoder) and encoder.architecture not in (known := _architectures()):
         text = f"architecture: open_clip has none named {encoder.architecture!r}"
         yield f"{text}; {nearest(encoder.architecture, known)}"
+
+
+def _trained_on(study: Study, dataset: str) -> Iterator[str]:
+    if isinstance(study.datasets[dataset].split, EvaluationOnly):
+        yield f"dataset: {dataset} is for evaluation alone (its split), found a use of its train split"
 
 
 def _architectures() -> list[str]:
@@ -173,6 +180,7 @@ def _tokenizer(study: Study, tokenizer: Tokenizer) -> Iterator[str]:
     yield from _model(study, tokenizer)
     if isinstance(tokenizer, TrainedTokenizer):
         yield from _training(tokenizer.training)
+        yield from _trained_on(study, tokenizer.dataset)
         floor = tokenizer.training.codebook_floor
         if floor is not None and quantizer_of(study, tokenizer).kind == "kl":
             yield "training.codebook_floor: a KL tokenizer has no codebook, expected null"
@@ -285,6 +293,8 @@ def _tokens(study: Study, tokens: Tokens) -> Iterator[str]:
     size = study.tokenizers[tokens.tokenizer].images.size
     if tokens.images.size != size:
         yield f"images.size {tokens.images.size} is not the tokenizer's {size}"
+    if tokens.split == "train":
+        yield from _trained_on(study, tokens.dataset)
     if tokens.captions is not None:
         yield from _captions(study, tokens.dataset)
     if isinstance(tokens.captions, CachedStates):
@@ -414,6 +424,8 @@ def _classes(study: Study, samples: Samples, benchmark: GenerationBenchmark, cla
 
 def _benchmark(study: Study, benchmark: Benchmark) -> Iterator[str]:
     yield from _images(benchmark.images)
+    if benchmark.split == "train":
+        yield from _trained_on(study, benchmark.dataset)
     for role, name in (("encoder", benchmark.encoder), ("judge", benchmark.judge)):
         encoder = study.encoders[name]
         if isinstance(encoder, LPIPSEncoder):

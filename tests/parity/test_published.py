@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from onetok.consistency import token_shape
+from onetok.consistency import token_shape, tokenizer_of
+from onetok.params import PublishedClassGenerator, PublishedTextGenerator, TextSampling
 from onetok.pretrained import KEY_MAPS, from_published, load_strictly, read_tensors
 from onetok.published import (
     SYSTEMS,
     Entry,
-    GeneratorEntry,
     build_published,
     build_published_generator,
     config_from_published,
@@ -89,7 +89,7 @@ def test_the_papers_params_are_the_released_configurations():
 
 def test_the_papers_generators_and_their_sampling_are_the_released_configurations():
     study = load_study(Path(__file__).parents[2])
-    entries = {n: e for n, e in study.generators.items() if isinstance(e, GeneratorEntry)}
+    entries = {n: e for n, e in study.generators.items() if isinstance(e, PublishedClassGenerator)}
     by_file = {(entry.weights.hub, entry.weights.file): name for name, entry in entries.items()}
     for released in (PUBLISHED[name] for name in OF_CLASSES):
         name = by_file.pop((released["hub_repo"], released["hub_file"] or "model.safetensors"))
@@ -116,6 +116,44 @@ def test_the_papers_generators_and_their_sampling_are_the_released_configuration
             assert sampling.steps == settings["num_steps"]
             assert sampling.guidance.kind == settings["guidance_decay"]
     assert not by_file
+
+
+def test_the_papers_maskgens_and_their_sampling_are_the_released_configurations():
+    study = load_study(Path(__file__).parents[2])
+    entries = {n: e for n, e in study.generators.items() if isinstance(e, PublishedTextGenerator)}
+    by_file = {(entry.weights.hub, entry.weights.file): name for name, entry in entries.items()}
+    for released in (PUBLISHED[name] for name in MASKGENS):
+        name = by_file.pop((released["hub_repo"], released["hub_file"]))
+        assert published_system(entries[name]) == released["system"]
+        tokenizer = study.tokenizers[entries[name].tokenizer]
+        assert tokenizer.weights.file == released["config"]["experiment"]["tokenizer_checkpoint"]
+        with torch.device("meta"):
+            ours = build_published_generator(entries[name], token_shape(study, tokenizer))
+        assert ours.config == config_from_published(released["system"], released["config"]), name
+        (samples,) = [entry for entry in study.samples.values() if entry.generator == name]
+        settings, sampling = released["config"]["model"]["maskgen"], samples.sampling
+        steps = sampling.steps if released["system"] == "maskgen_vq" else sampling.rounds
+        assert steps == settings["num_iter"]
+        assert sampling.temperature == settings["temperature"]
+        assert sampling.guidance.scale == settings["cfg"]
+        assert sampling.guidance.kind == settings.get("cfg_schedule", "constant")
+        assert samples.text == TextSampling(captions="own", aesthetic=settings["sample_aesthetic_score"])
+    assert not by_file
+
+
+@pytest.mark.parametrize("size", ["vq-l", "vq-xl", "kl-l", "kl-xl"])
+def test_maskgens_are_trained_and_sampled_as_those_that_were_released(size):
+    study = load_study(Path(__file__).parents[2])
+    released, tuned = study.generators[f"published_maskgen/{size}"], study.generators[f"maskgen_tuned/{size}"]
+    trained = study.generators[tuned.pretrained]
+    assert trained.model.model_dump(exclude={"init_std", "checkpointing"}) == released.model.model_dump()
+    shapes = [
+        token_shape(study, study.tokenizers[name])
+        for name in (tokenizer_of(study, trained), tokenizer_of(study, tuned), released.tokenizer)
+    ]
+    assert shapes[0] == shapes[1] == shapes[2]
+    ours, theirs = study.samples[f"maskgen_tuned/{size}"], study.samples[f"published_maskgen/{size}"]
+    assert ours.model_dump(exclude={"generator"}) == theirs.model_dump(exclude={"generator"})
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

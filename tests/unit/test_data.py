@@ -123,6 +123,13 @@ def test_image_folder_without_splits_is_held_out(folder_dataset):
     assert (len(splits["train"]), len(splits["val"])) == (4, 2)
 
 
+def test_images_for_evaluation_alone_have_no_train_split(folder_dataset):
+    splits = read_splits(folder_params(folder_dataset / "val", {"kind": "evaluation"}))
+    assert {name: [s.key for s in split] for name, split in splits.items()} == {
+        "val": [f"{name}-{i}" for name in ("cat", "dog") for i in range(3)]
+    }
+
+
 def test_a_file_that_is_no_image_is_named(folder_dataset):
     (folder_dataset / "train/cat/1.png").write_text("not an image")
     dataset = folder_params(folder_dataset, {"kind": "folders", "train": "train", "val": "val"})

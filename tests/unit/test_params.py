@@ -232,6 +232,17 @@ MISTAKES = [
         "latent: 9",
         [r"beside-dit: pairs.0.diffusion.patch 2 does not divide latent 9"],
     ),
+    (
+        "datasets/labelled.yaml",
+        "{kind: hold-out, per_class: 10, seed: 0}",
+        "{kind: evaluation}",
+        [
+            r"classifiers.digits: dataset: labelled/digits is for evaluation alone \(its split\)",
+            r"titok.vq-16: dataset: labelled/digits is for evaluation alone",
+            r"tokens.titok.vq-16: dataset: labelled/digits is for evaluation alone",
+            r"class_conditional.digits: dataset: labelled/digits is for evaluation alone",
+        ],
+    ),
 ]
 
 

@@ -266,7 +266,7 @@ def test_split_kinds_belong_to_sources(folder_dataset):  # noqa: F811
         read_splits(scenes_params().model_copy(update={"split": _hold_out()}))
     folders = folder_params(folder_dataset, {"kind": "hold-out", "per_class": 1, "seed": 0})
     wrong = folders.model_copy(update={"split": scenes_params().split})
-    with pytest.raises(OnetokError, match=r"split\.kind scenes, expected hold-out or folders"):
+    with pytest.raises(OnetokError, match=r"split\.kind scenes, expected hold-out, folders or evaluation"):
         read_splits(wrong)
 
 

@@ -123,7 +123,10 @@ def test_published_figures_are_those_of_the_collection(repository):
     path = repository / SHARED
     if not path.exists():
         pytest.skip(f"{SHARED} is not here: the collection of published figures")
-    names = {"rfid": ("rFID",), "fid": ("gFID", "FID"), "inception_score": ("IS",)}
+    names = {"rfid": ("rFID",), "inception_score": ("IS",), "geneval": ("overall",)}
+    names |= {"fid": ("gFID", "FID", "MJHQ_FID", "FID30K")}
+    names |= {f"geneval_{task}": (task,) for task in ("counting", "colors", "position", "color_attr")}
+    names |= {f"geneval_{task}_object": (f"{task}_obj",) for task in ("single", "two")}
     tables = {
         t["id"]: {r["model"]: r["values"] for r in t["rows"]}
         for t in yaml.safe_load(path.read_text())["tables"]

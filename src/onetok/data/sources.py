@@ -16,6 +16,7 @@ from onetok.errors import OnetokError
 from onetok.params import (
     Dataset,
     DigitsSource,
+    EvaluationOnly,
     HoldOut,
     ImageFolderSource,
     ScenesSource,
@@ -184,15 +185,15 @@ class Split:
 
 
 def read_splits(dataset: Dataset) -> dict[str, Split]:
-    """Return the samples of "train" and "val", each in a fixed order.
+    """Return the samples of "train", if there is any, and "val", each in a fixed order.
 
     Raises OnetokError where a folder is missing or empty, a file is no image, or the number of classes differs.
     """
     pool = open_pool(dataset)
     if len(pool.classes) != dataset.classes:
         raise OnetokError(f"dataset: found {len(pool.classes)} classes, expected {dataset.classes} (params)")
-    train, val = _list(pool, dataset.split)
-    return {"train": Split(pool, train), "val": Split(pool, val)}
+    found = zip(("train", "val"), _list(pool, dataset.split), strict=True)
+    return {name: Split(pool, items) for name, items in found if items}
 
 
 def open_pool(dataset: Dataset) -> Pool:
@@ -206,10 +207,12 @@ def open_pool(dataset: Dataset) -> Pool:
             return FolderPool(dataset.source, split.train if isinstance(split, SplitFolders) else None)
 
 
-_SPLITS = {DigitsPool: "hold-out", ScenesPool: "scenes", FolderPool: "hold-out or folders"}
+_SPLITS = {DigitsPool: "hold-out", ScenesPool: "scenes", FolderPool: "hold-out, folders or evaluation"}
 
 
-def _list(pool: Pool, split: HoldOut | SplitFolders | SplitScenes) -> tuple[list[tuple[int, int]], ...]:
+def _list(
+    pool: Pool, split: HoldOut | SplitFolders | EvaluationOnly | SplitScenes
+) -> tuple[list[tuple[int, int]], ...]:
     """Return the items of both splits."""
     match pool, split:
         case ScenesPool(), SplitScenes():
@@ -217,6 +220,8 @@ def _list(pool: Pool, split: HoldOut | SplitFolders | SplitScenes) -> tuple[list
             return pool.items("train", split.train), val
         case FolderPool(), SplitFolders():
             return pool.items(split.train), pool.items(split.val)
+        case FolderPool(), EvaluationOnly():
+            return [], pool.items(None)
         case FolderPool(), HoldOut():
             return _hold_out(pool.items(None), split)
         case DigitsPool(), HoldOut():

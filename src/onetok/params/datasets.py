@@ -76,6 +76,12 @@ class SplitFolders(Strict):
     val: str
 
 
+class EvaluationOnly(Strict):
+    """All images are validation images: there is no train split."""
+
+    kind: Literal["evaluation"]
+
+
 class SplitScenes(Strict):
     """So many scenes; the validation split ends with those that show what training never has."""
 
@@ -87,7 +93,7 @@ class SplitScenes(Strict):
 
 class Dataset(Strict):
     source: DigitsSource | ImageFolderSource | ScenesSource = Field(discriminator="kind")
-    split: HoldOut | SplitFolders | SplitScenes = Field(discriminator="kind")
+    split: HoldOut | SplitFolders | EvaluationOnly | SplitScenes = Field(discriminator="kind")
     classes: Positive
     samples_per_shard: Positive
 
