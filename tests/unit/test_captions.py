@@ -84,6 +84,12 @@ def test_a_text_beside_an_image_wins_over_the_template(folder_dataset):  # noqa:
     assert train[4].caption == ""
 
 
+def test_a_text_keeps_its_line_ends(folder_dataset):  # noqa: F811
+    (folder_dataset / "train/dog/1.txt").write_bytes(b"a\r\nb\rc\n\xe2\x80\xa8")
+    train = list(read_splits(folder_params(folder_dataset, FOLDERS))["train"])
+    assert train[4].caption == "a\r\nb\rc\n\u2028"
+
+
 def test_a_caption_that_is_not_utf_8_is_named(folder_dataset):  # noqa: F811
     (folder_dataset / "train/dog/1.txt").write_bytes(b"caf\xe9")
     with pytest.raises(OnetokError, match=r"train/dog/1\.txt: not UTF-8 text"):

@@ -250,6 +250,7 @@ def test_a_record_beside_an_image_is_read(folder_dataset):  # noqa: F811
         ),
         (b"{", "not JSON in UTF-8"),
         (b'{"aesthetic": "\xe9"}', "not JSON in UTF-8"),
+        (b'{"aesthetic": 5.0, "augmented": "\\ud800", "prompt": null}', "not JSON in UTF-8 .*surrogates"),
         (b"[]", r"found \[\]"),
     ],
 )

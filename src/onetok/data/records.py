@@ -65,8 +65,10 @@ class Record(Strict):
 def read_record(content: bytes, place: str | Path) -> Record:
     """Read a record; `place` is for messages. Raises OnetokError where keys or values are not the expected ones."""
     try:
-        return Record.model_validate(json.loads(content))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        found = json.loads(content)
+        json.dumps(found, ensure_ascii=False).encode("utf-8")  # JSON may spell half a character: "\\ud800"
+        return Record.model_validate(found)
+    except (UnicodeError, json.JSONDecodeError) as error:
         raise OnetokError(f"{place}: not JSON in UTF-8 ({error})") from None
     except ValidationError as error:
         raise OnetokError(f"{place}: {_explain(error)}") from None

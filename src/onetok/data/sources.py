@@ -155,7 +155,7 @@ class FolderPool:
         caption = _caption(self.source.caption, self.names[label])
         if beside.exists():
             try:
-                caption = beside.read_text(encoding="utf-8")
+                caption = beside.read_bytes().decode("utf-8")  # as text, line ends would change
             except UnicodeDecodeError as error:
                 raise OnetokError(f"{beside}: not UTF-8 text ({error.reason})") from None
         said = path.with_suffix(".json")
