@@ -25,7 +25,7 @@ from torch import Tensor
 from onetok.data.batches import Batch
 from onetok.data.captions import CaptionTokenizer
 from onetok.data.shards import Shards
-from onetok.data.tokens import TokenCache
+from onetok.data.tokens import TokenCache, to_half
 from onetok.errors import OnetokError
 from onetok.models.text_encoder import CLIP
 
@@ -57,7 +57,10 @@ def write_texts(folder: Path, shards: Shards) -> None:
 
 @torch.inference_mode()
 def write_states(folder: Path, shards: Shards, encoder: CLIP, batch: int, device: torch.device) -> None:
-    """Write what `encoder` makes of the captions of a split, `batch` images at a time."""
+    """Write what `encoder` makes of the captions of a split, `batch` images at a time.
+
+    Raises OnetokError for states that float16 cannot hold.
+    """
     tokenize, rows = CaptionTokenizer(encoder.context_length), 1 + 2 * len(shards)
     shapes = {
         "sequence": (rows, encoder.context_length, encoder.text_width),
@@ -72,7 +75,9 @@ def write_states(folder: Path, shards: Shards, encoder: CLIP, batch: int, device
         states = encoder.encode_text(tokenize(captions).to(device))
         found = {"sequence": states.penultimate, "pooled": states.pooled}
         for name, values in found.items():
-            files[name][start : start + len(captions)] = values.cpu().numpy()
+            files[name][start : start + len(captions)] = to_half(
+                values.cpu().numpy(), "a state of the text encoder"
+            )
 
     write(0, [""])
     for first in range(0, len(shards), batch):

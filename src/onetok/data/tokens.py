@@ -36,11 +36,15 @@ def to_stored(tokens: Tokens, codebook_size: int | None) -> NDArray[Any]:
     if tokens.ids is not None and codebook_size is not None:
         return tokens.ids.cpu().numpy().astype(id_dtype(codebook_size))
     assert tokens.posterior is not None
-    exact = torch.stack(tokens.posterior, dim=1).cpu().numpy()
-    largest = float(np.abs(exact).max())
+    return to_half(torch.stack(tokens.posterior, dim=1).cpu().numpy(), "a posterior")
+
+
+def to_half(values: NDArray[np.float32], what: str) -> NDArray[np.float16]:
+    """Return values as the cache keeps them. Raises OnetokError, which says `what` they are, where they do not fit."""
+    largest = float(np.abs(values).max())
     if not largest <= float(np.finfo(np.float16).max):
-        raise OnetokError(f"token cache: a posterior holds {largest:.3g}, expected what float16 can hold")
-    return exact.astype(np.float16)
+        raise OnetokError(f"token cache: {what} holds {largest:.3g}, expected what float16 can hold")
+    return values.astype(np.float16)
 
 
 class TokenCache:
