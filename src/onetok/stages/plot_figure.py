@@ -11,6 +11,7 @@ from PIL import Image
 
 from onetok.data.images import decode
 from onetok.data.shards import Shards
+from onetok.errors import OnetokError
 from onetok.figures import captioned_images, curves, stacked_sheets
 from onetok.params import PromptsFigure, ReconstructionFigure, SamplesFigure
 from onetok.sheets import grid
@@ -49,15 +50,28 @@ def by_class(samples: str, per_class: int) -> NDArray[np.uint8]:
 
 
 def by_prompt(entry: PromptsFigure) -> tuple[list[str], dict[str, NDArray[np.uint8]]]:
-    """Return captions and, for each set of samples, its image of every caption, (prompts, 3, H, W)."""
+    """Return captions of the first set of samples and, for each set, its image of every one, (prompts, 3, H, W).
+
+    Raises OnetokError for a set that has no image of a caption.
+    """
     sets = {name: Shards(Path("results/samples") / name / "shards") for name in entry.samples}
-    first = next(iter(sets.values()))
-    distinct = {first.caption(i): i for i in reversed(range(len(first)))}  # the first image of each caption
-    captions = sorted(distinct, key=distinct.__getitem__)
+    # The first image of each caption, in order.
+    places = {
+        name: {shards.caption(i): i for i in reversed(range(len(shards)))} for name, shards in sets.items()
+    }
+    first = places[entry.samples[0]]
+    captions = sorted(first, key=first.__getitem__)
     shown = np.linspace(0, len(captions) - 1, min(entry.prompts, len(captions))).round().astype(int)
-    images = [distinct[captions[i]] for i in shown]
-    columns = {name: np.stack([_pixels(shards, i) for i in images]) for name, shards in sets.items()}
-    return [captions[i] for i in shown], columns
+    captions = [captions[i] for i in shown]
+    for name, found in places.items():
+        missing = [caption for caption in captions if caption not in found]
+        if missing:
+            raise OnetokError(f"{name}: no image of {missing[0]!r}, which {entry.samples[0]} has one of")
+    columns = {
+        name: np.stack([_pixels(shards, places[name][caption]) for caption in captions])
+        for name, shards in sets.items()
+    }
+    return captions, columns
 
 
 def _pixels(shards: Shards, image: int) -> NDArray[np.uint8]:
