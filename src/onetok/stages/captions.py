@@ -1,11 +1,13 @@
-"""What the score stages share of captions: whether pictures show what theirs ask for."""
+"""What stages share of captions: those of others as a control, and whether pictures show what theirs ask for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from onetok.data.captions import CaptionTokenizer
@@ -17,6 +19,18 @@ from onetok.metrics.clip_score import clip_scores
 from onetok.metrics.geneval import Detector, ScenesExact, Seen, evaluate
 from onetok.models.text_encoder import CLIP
 from onetok.params import Reference, ScenesSource, Study
+
+
+def of_others(images: int, seed: int | Sequence[int]) -> NDArray[np.int64]:
+    """Return for each image another one, each once: (images,). Raises OnetokError for a single image."""
+    if images < 2:
+        raise OnetokError(
+            f"captions: found {images} image, expected two or more to give them those of others"
+        )
+    circle = np.random.default_rng(seed).permutation(images)
+    others = np.empty_like(circle)
+    others[circle] = np.roll(circle, 1)
+    return others
 
 
 def build_detector(study: Study, benchmark: Reference, kind: str | None) -> Detector | None:

@@ -27,6 +27,7 @@ from onetok.registry import (
 )
 from onetok.sampling.seeds import ImageRandom
 from onetok.sheets import grid
+from onetok.stages.captions import of_others
 from onetok.stages.parts import Arrays, work_in_parts
 from onetok.stages.runtime import Context, main
 
@@ -101,7 +102,7 @@ class Captions:
             raise OnetokError(f"{entry.benchmark}: {found} of {benchmark.dataset} {benchmark.split}")
         self.order = np.arange(self.groups)
         if text.captions == "shuffled":
-            self.order = np.random.default_rng([entry.seed, self.groups]).permutation(self.groups)
+            self.order = of_others(self.groups, [entry.seed, self.groups])
         self.aesthetic, self.encoder, self.decoder, self.device = (
             text.aesthetic,
             encoder,

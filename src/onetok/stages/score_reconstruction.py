@@ -24,7 +24,7 @@ from onetok.params import ReconstructionBenchmark
 from onetok.progress import track
 from onetok.registry import build_caption_states, load_tokenizer
 from onetok.sheets import grid
-from onetok.stages.captions import Watched, build_detector
+from onetok.stages.captions import Watched, build_detector, of_others
 from onetok.stages.runtime import Context, main
 from onetok.stages.scoring import score_features, write_scores
 
@@ -69,7 +69,7 @@ def score_reconstruction(context: Context) -> None:
     scores |= measured.scores(tokenizer.codebook_size)
     scores["parameters"] = sum(p.numel() for p in tokenizer.parameters())
     if text is not None and benchmark.captions is not None:
-        captions = np.random.default_rng(benchmark.captions.shuffle_seed).permutation(captions)
+        captions = of_others(len(shards), benchmark.captions.shuffle_seed)
         shuffled = score_rebuilt(context, tokenizer, text, shards, captions, Measured())
         scores |= {f"{metric}_shuffled": value for metric, value in shuffled.items()}
     write_scores(context.folder, scores)
