@@ -16,6 +16,7 @@ Legend: B batch · S side of the images · N tokens · K classes.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +39,7 @@ from onetok.models.quantizers import tokens_from_drawn
 from onetok.models.text_conditions import EncodedCaptions
 from onetok.pictures import places, shown, write_all
 from onetok.published import Entry, GeneratorEntry, load_published_generator
-from onetok.registry import build_sampling
+from onetok.registry import build_sampling, sampling_kind
 from onetok.sampling.seeds import ImageRandom
 from onetok.study import load_study
 
@@ -168,8 +169,15 @@ class ImageGenerator:
     def settings(self, sampling: SamplingLike) -> params.Sampling:
         """Return the params of a sampling, given by name, as a mapping or as they are.
 
-        Raises OnetokError for an unknown name, and for a key or value that params would not allow.
+        Raises OnetokError for an unknown name, for a key or value that params would not allow, and for settings of
+        another kind of generator.
         """
+        settings, expected = self._settings(sampling), sampling_kind(self.model)
+        if settings.kind != expected:
+            raise OnetokError(f"sampling is of kind {settings.kind}, but {self.name} needs {expected}")
+        return settings
+
+    def _settings(self, sampling: SamplingLike) -> params.Sampling:
         if isinstance(
             sampling, params.MaskedSampling | params.AutoregressiveSampling | params.LatentSampling
         ):
@@ -273,6 +281,8 @@ class CaptionImageGenerator(ImageGenerator):
         Raises OnetokError for captions, a seed or settings that will not do.
         """
         numbers, score = self.numbers(captions), self.aesthetic(sampling) if aesthetic is None else aesthetic
+        if not math.isfinite(score):
+            raise OnetokError(f"aesthetic {score}: expected a finite number")
 
         def ask(part: slice) -> tuple[TextCondition, list[str] | None]:
             texts = list(captions[part])

@@ -293,6 +293,16 @@ def build_adversarial_term(entry: params.Adversarial) -> AdversarialTerm:
     return AdversarialTerm(discriminator=Discriminator(config), weight=entry.weight, start=entry.start)
 
 
+def sampling_kind(model: nn.Module) -> str:
+    """Return the kind of sampling that a generator needs."""
+    match model:
+        case RAR():
+            return "autoregressive"
+        case MaskGenKL():
+            return "latents"
+    return "masked"
+
+
 def build_sampling(entry: params.Sampling) -> MaskedSampling | AutoregressiveSampling | LatentSampling:
     match entry:
         case params.AutoregressiveSampling():

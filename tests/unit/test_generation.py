@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 import numpy as np
@@ -17,6 +18,7 @@ from onetok.models.maskgit import MaskGIT, MaskGITConfig
 from onetok.params import MaskedSampling, Study, WeightsFile
 from onetok.registry import build_sampling
 from onetok.sampling.seeds import ImageRandom
+from tests.unit.generators import leave_captioned
 from tests.unit.test_generator_params import SAMPLING, with_published
 from tests.unit.tokenizers import leave_artefact, make
 
@@ -156,6 +158,97 @@ def test_a_repository_with_several_generators_asks_for_one(made):
         generation._published("someone/many", several)
 
 
+# ---------------------------------------------------------------------------------------------- of captions
+
+LATENTS = {
+    "kind": "latents",
+    "rounds": 2,
+    "diffusion_steps": 5,
+    "temperature": 1.0,
+    "mask_schedule": "arccos",
+}
+LATENTS |= {"guidance": {"kind": "linear", "scale": 3.0}}
+
+
+@pytest.fixture
+def told(made):
+    """The smallest study with generators of captions beside that of classes; the working directory."""
+    leave_captioned(made)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "samples"), [("maskgen_tuned/vq", "maskgen_tuned/vq"), ("maskgen/kl", "maskgen/kl-shuffled")]
+)
+def test_an_image_is_a_function_of_seed_caption_and_number(told, name, samples):
+    generator = load_generator(name)
+    assert (generator.tokens, generator.image_size) == (6, 32)
+    assert generator.numbers(["a", "", "a", "b", "a"]) == [0, 0, 1, 0, 2]
+    captions = ["a red circle", "", "a red circle"]
+    images = generator.generate(captions, sampling=samples, seed=0)
+    assert images.shape == (3, 3, 32, 32) and images.min() >= 0 and images.max() <= 1
+    again = generator.generate(["", "a", *captions[::2]], sampling=samples, seed=0)
+    assert torch.equal(again[[2, 0, 3]], images)
+    assert not torch.equal(images[0], images[2]) and not torch.equal(again[0], again[1])
+    assert not torch.equal(generator.generate([""], sampling=samples, seed=1)[0], images[1])
+    batched = to_uint8(generator.generate(captions, sampling=samples, seed=0, batch=2)).int()
+    assert (batched - to_uint8(images).int()).abs().max() <= 1
+    assert generator.generate([], sampling=samples, seed=0).shape == (0, 3, 32, 32)
+
+
+def test_the_score_is_that_of_the_samples_or_given(told):
+    generator = load_generator("maskgen/kl")
+
+    def draw(sampling, **given):
+        return generator.generate(["a"], sampling=sampling, seed=0, **given)
+
+    named = draw("maskgen/kl-shuffled")
+    assert generator.aesthetic("maskgen/kl-shuffled") == 6.5
+    assert torch.equal(draw("maskgen/kl-shuffled", aesthetic=6.5), named)
+    settings = generator.settings("maskgen/kl-shuffled")
+    assert torch.equal(draw(settings, aesthetic=6.5), named)
+    assert not torch.equal(draw(settings, aesthetic=4.0), named)
+    with pytest.raises(OnetokError, match="aesthetic: maskgen/kl is told a score, expected one beside"):
+        draw(settings)
+    for score in (float("nan"), float("inf")):
+        with pytest.raises(OnetokError, match=f"aesthetic {score}: expected a finite number"):
+            draw(settings, aesthetic=score)
+
+
+@pytest.mark.parametrize("captions", ["a cat", [3], [None], [b"a"]])
+def test_captions_are_a_list_of_strings(told, captions):
+    generator = load_generator("maskgen_tuned/vq")
+    with pytest.raises(OnetokError, match="maskgen_tuned/vq reads captions, expected a list of strings"):
+        generator.generate(captions, sampling="maskgen_tuned/vq", seed=0)
+
+
+def test_captions_are_no_classes(told):
+    with pytest.raises(OnetokError, match="class 3: maskgit/tiny knows 0 to 9"):
+        load_generator("maskgit/tiny").generate(["3"], sampling="maskgit/tiny", seed=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "sampling", "found", "needed"),
+    [
+        ("maskgen/kl", "maskgen_tuned/vq", "masked", "latents"),
+        ("maskgen/vq", "maskgen/kl-shuffled", "latents", "masked"),
+        ("maskgit/tiny", "rar/titok", "autoregressive", "masked"),
+        ("maskgit/tiny", LATENTS, "latents", "masked"),
+    ],
+)
+def test_settings_of_another_kind_of_generator_are_refused(told, name, sampling, found, needed):
+    generator = load_generator(name)
+    with pytest.raises(OnetokError, match=f"^sampling is of kind {found}, but {name} needs {needed}$"):
+        generator.generate([], sampling=sampling, seed=0)
+
+
+def test_a_text_encoder_that_is_not_made_yet_is_named(made):
+    leave_captioned(made)
+    shutil.rmtree(made / "results/encoders")
+    with pytest.raises(OnetokError, match=r"clip/digits: not made yet, .*results/encoders/clip/digits"):
+        load_generator("maskgen/kl")
+
+
 # ---------------------------------------------------------------------------------------------- command line
 
 
@@ -237,3 +330,79 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(run, made, changes, 
 def test_a_class_is_asked_for_once(run, made):
     code, _, errors = run(*TINY, "--class", 3, "--class", 3, "--seed", 0, "--out", "out")
     assert code == 1 and errors == ["error: --class 3: given 2 times; --count 2 draws as many of each class"]
+
+
+SCENES = ("--generator", "maskgen_tuned/vq", "--samples", "maskgen_tuned/vq")
+
+
+def test_prompts_are_drawn_to_numbered_files(run, told):
+    code, lines, _ = run(*SCENES, "--prompt", "a cat", "--seed", 0, "--out", "a.png")
+    assert (code, lines) == (0, ["prompt 'a cat': image 0 of seed 0, 6 tokens, a.png"])
+    prompts = ("--prompt=", '--prompt="; touch canary; $(touch canary)\n', "--prompt=a cat")
+    code, lines, _ = run(*SCENES, *prompts, "--count", 2, "--seed", 0, "--out", "out")
+    assert code == 0 and len(lines) == 6
+    assert lines[3] == (
+        "prompt '\"; touch canary; $(touch canary)\\n': image 1 of seed 0, 6 tokens, out/prompt-1-1.png"
+    )
+    names = sorted(path.name for path in (told / "out").iterdir())
+    assert names == [f"prompt-{place}-{index}.png" for place in range(3) for index in range(2)]
+    firsts = {(told / f"out/prompt-{place}-0.png").read_bytes() for place in range(3)}
+    assert len(firsts) == 3
+    assert (told / "out/prompt-2-0.png").read_bytes() == (told / "a.png").read_bytes()
+    assert not list(told.rglob("canary*"))
+
+
+def test_the_score_is_given_on_the_command_line(run, told):
+    options = (
+        "--generator",
+        "maskgen/kl",
+        "--samples",
+        "maskgen/kl-shuffled",
+        "--prompt",
+        "a cat",
+        "--seed",
+        0,
+    )
+    for name, given in (("a", ()), ("b", ("--aesthetic", 6.5)), ("c", ("--aesthetic", 4))):
+        assert run(*options, *given, "--out", f"{name}.png")[0] == 0
+    a, b, c = ((told / f"{name}.png").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"--prompt": None, "--class": 3}, "--class: maskgen_tuned/vq reads captions, expected --prompt"),
+        (
+            {"--generator": "maskgit/tiny", "--samples": "maskgit/tiny"},
+            "--prompt: maskgit/tiny is a generator of classes, expected --class alone",
+        ),
+        (
+            {"--generator": "maskgit/tiny", "--samples": "maskgit/tiny", "--prompt": None}
+            | {"--class": 3, "--aesthetic": 5},
+            "--aesthetic: maskgit/tiny is a generator of classes, expected --class alone",
+        ),
+        (
+            {"--samples": None, "--sampling": SAMPLING},
+            "aesthetic: maskgen_tuned/vq is told a score, expected",
+        ),
+        ({"--samples": "maskgit/tiny"}, "aesthetic: maskgen_tuned/vq is told a score, expected"),
+        ({"--samples": "rar/titok", "--aesthetic": 5}, "sampling is of kind autoregressive, but"),
+        ({"--aesthetic": "nan"}, "aesthetic nan: expected a finite number"),
+        ({"--samples": "maskgen_tuned/none"}, "maskgen_tuned/none: no samples of params"),
+    ],
+)
+def test_what_cannot_be_drawn_of_prompts_is_one_line(run, told, changes, text):
+    given = {"--prompt": "a\nb", "--seed": 0, "--out": "a.png"}
+    given |= {"--generator": "maskgen_tuned/vq", "--samples": "maskgen_tuned/vq"} | changes
+    before = sorted(told.rglob("*"))
+    code, lines, errors = run(*(f"{key}={value}" for key, value in given.items() if value is not None))
+    assert (code, lines, len(errors)) == (1, [], 1), errors
+    assert errors[0].startswith("error: ") and text in errors[0]
+    assert sorted(told.rglob("*")) == before
+
+
+def test_a_prompt_is_asked_for_once(run, told):
+    code, _, errors = run(*SCENES, "--prompt=a\n", "--prompt=a\n", "--seed", 0, "--out", "out")
+    text = "error: --prompt 'a\\n': given 2 times; --count 2 draws as many of each prompt"
+    assert code == 1 and errors == [text]

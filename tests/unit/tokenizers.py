@@ -38,10 +38,11 @@ def make(kind: str) -> nn.Module:
         return VQGAN(
             VQGANConfig(image_size=32, width=8, multipliers=(1, 2), blocks=1, norm_groups=4, quantizer=VQ)
         ).eval()
-    if kind == "tatitok":
+    quantizer = GaussianConfig(channels=4) if kind.endswith("kl") else VQ
+    if kind.startswith("tatitok"):
         text = {"text_states": 8, "text_width": 12, "decoder_linear": "init"}
-        return TATiTok(TATiTokConfig(**SHARED, **text, quantizer=VQ)).eval()
-    return TiTok(TiTokConfig(**SHARED, quantizer=GaussianConfig(channels=4) if kind == "kl" else VQ)).eval()
+        return TATiTok(TATiTokConfig(**SHARED, **text, quantizer=quantizer)).eval()
+    return TiTok(TiTokConfig(**SHARED, quantizer=quantizer)).eval()
 
 
 def make_text_encoder(context_length: int = 8) -> CLIP:
