@@ -14,7 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from onetok.data.shards import Shards
+from onetok.data.texts import TextCache
 from onetok.plan import all_jobs
 from onetok.study import load_study
 from tests.conftest import REPOSITORY
@@ -141,7 +144,7 @@ def test_publish_restore_and_a_change_after_it(made, tmp_path):
     publish = run(["onetok", "publish"], made)
     assert publish.returncode == 0, publish.stdout
     compare = run(["onetok", "compare"], made)
-    assert compare.returncode == 0 and compare.stdout.count(": identical") == 2
+    assert compare.returncode == 0 and compare.stdout.count(": identical") == 4
     repository = made.parents[1]
     commit(repository, "evidence")
 
@@ -253,8 +256,11 @@ def test_processes_share_sampling_and_caching_without_changing_a_byte(made, tmp_
     ]
     jobs = (
         ("cache_tokens", "titok/vq-16"),
+        ("cache_tokens", "captioned/scenes-kl"),
         ("sample_images", "maskgit/tiny"),
         ("sample_images", "rar/titok"),
+        ("sample_images", "maskgen_tuned/vq"),
+        ("sample_images", "maskgen/kl-shuffled"),
     )
     for stage, name in jobs:
         command = [*launch, "--module", f"onetok.stages.{stage}", name, "--device", "cpu", "--threads", "1"]
@@ -265,9 +271,6 @@ def test_processes_share_sampling_and_caching_without_changing_a_byte(made, tmp_
 
 def test_your_own_images_go_through_the_same_dag(tmp_path):
     """A folder of classes with pictures of several sizes and modes, and one params file that names it."""
-    import numpy as np
-    from PIL import Image
-
     rng = np.random.default_rng(0)
     for label, mode in (("a heron", "RGB"), ("a wren", "L")):
         folder = tmp_path / "birds" / label
@@ -279,6 +282,8 @@ def test_your_own_images_go_through_the_same_dag(tmp_path):
             (folder / f"{i}.txt").write_text(f"{label}, number {i}")
     study = tmp_path / "study"
     shutil.copytree(SMALLEST / "params", study / "params")
+    without_text = "tables: {text_to_image: {}}\nfigures: {text_to_image: {}}\n"
+    (study / "params/tables/text_to_image.yaml").write_text(without_text)
     (study / "params/datasets/labelled.yaml").write_text(
         """
 datasets:
@@ -301,6 +306,90 @@ datasets:
     snakemake(study)
     assert "TA-TiTok KL" in (study / "results/tables/reconstruction/titok/table.md").read_text()
     assert (study / "results/samples/maskgit/tiny/contact-sheet.png").stat().st_size > 0
+
+
+def hostile(canary: Path) -> list[str]:
+    """Captions that are no trouble as data; `canary` appears where a shell reads one."""
+    return [
+        "",
+        "zażółć gęślą jaźń, 日本語 العربية 😀 \u200f",
+        "a heron on a post by the water, " * 320,  # 10,240 characters
+        f'"; rm -rf ~/none; touch {canary}; echo "',
+        f"$(touch {canary}) `touch {canary}` ${{HOME}} $math$ \\frac{{1}}{{2}}",
+        f"'; touch {canary} # %s {{wildcards.family}} {{0}} *",
+        f"\ntouch {canary}\r\n\n\t && touch {canary} | cat",
+        "--help -rf / \\ <end_of_text> &amp; \x1b[31m",
+    ]
+
+
+def test_hostile_captions_are_data_from_conversion_to_the_command_line(made, tmp_path):
+    """Beside images and in their records, in both token caches, trained on, drawn, drawn of, and plotted."""
+    canary = tmp_path / "canary"
+    captions = hostile(canary)
+    longer = [*captions[1:], captions[0]]
+    rng = np.random.default_rng(0)
+    for split, times in (("train", 2), ("val", 1)):
+        folder = tmp_path / "birds" / split / "$(a heron)"
+        folder.mkdir(parents=True)
+        for i in range(times * len(captions)):
+            pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i:02d}.png")
+            (folder / f"{i:02d}.txt").write_bytes(captions[i % len(captions)].encode())
+            record = {"aesthetic": 4.0 + i, "augmented": longer[i % len(captions)], "prompt": None}
+            (folder / f"{i:02d}.json").write_text(json.dumps(record, ensure_ascii=bool(i % 2)))
+    study = tmp_path / "study"
+    shutil.copytree(made, study, symlinks=True)
+    (study / "params/datasets/captioned.yaml").write_text(
+        """
+datasets:
+  captioned:
+    scenes:
+      source: {kind: imagefolder, path: ../birds, caption: null, class_names: folders}
+      split: {kind: folders, train: train, val: val}
+      classes: 1
+      samples_per_shard: 5
+"""
+    )
+    for file in ("reconstruction", "text_to_image"):
+        path = study / f"params/benchmarks/{file}.yaml"
+        path.write_text(path.read_text().replace("detector: scenes-exact", "detector: null"))
+    figure = "results/figures/text_to_image/prompts"
+    snakemake(study, f"{figure}/receipt.json")
+
+    def kept(shards: Shards) -> list[str]:
+        return [shards.caption(i) for i in range(len(shards))]
+
+    shards = Shards(study / "results/datasets/captioned/scenes/shards/train")
+    assert kept(shards) == captions * 2
+    assert [shards.record(i).augmented for i in range(len(shards))] == longer * 2
+    texts = TextCache(study / "results/tokens/captioned/scenes-vq/captions")
+    images = np.arange(len(shards))
+    assert texts.texts(images, np.zeros(len(images), dtype=bool)) == captions * 2
+    assert texts.texts(images, np.ones(len(images), dtype=bool)) == longer * 2
+    states = TextCache(study / "results/tokens/captioned/scenes-kl/captions")
+    plain, other = (states.states(images, np.full(len(images), kind))["pooled"] for kind in (False, True))
+    assert len(plain.unique(dim=0)) == len(captions)
+    assert np.array_equal(plain[1:8], other[0:7])  # the next one's caption is this one's longer one
+    assert np.array_equal(states.empty_states()["pooled"][0], plain[0])
+    for drawn in ("maskgen_tuned/vq", "maskgen/kl-shuffled"):
+        kept_captions = kept(Shards(study / f"results/samples/{drawn}/shards"))
+        assert sorted(kept_captions) == sorted(captions * 2)
+        assert (kept_captions == captions * 2) == (drawn == "maskgen_tuned/vq")
+    assert Image.open(study / figure / "figure.png").size[1] > 500
+
+    for generator, samples in (
+        ("maskgen_tuned/vq", "maskgen_tuned/vq"),
+        ("maskgen/kl", "maskgen/kl-shuffled"),
+    ):
+        out = tmp_path / generator.replace("/", "-")
+        command = ["onetok", "generate", "--generator", generator, "--samples", samples, "--seed", "0"]
+        command += ["--out", str(out), *(f"--prompt={caption}" for caption in captions)]
+        done = run(command, study)
+        assert done.returncode == 0, done.stdout
+        said = [line.split(": image 0 of seed 0, ")[0] for line in done.stdout.splitlines()]
+        assert said == [f"prompt {caption!r}" for caption in captions]
+        assert sorted(path.name for path in out.iterdir()) == [f"prompt-{i}-0.png" for i in range(8)]
+    assert not list(tmp_path.rglob("canary*"))
 
 
 def processes(module: str, folder: Path) -> list[int]:
