@@ -243,6 +243,120 @@ MISTAKES = [
             r"class_conditional.digits: dataset: labelled/digits is for evaluation alone",
         ],
     ),
+    # Captions: who reads them, who keeps them, and who must not be told any.
+    (
+        "generators/maskgen.yaml",
+        "text: clip/digits",
+        "text: classifiers/digits",
+        [r"maskgen.vq: text: classifiers/digits is of kind classifier, expected a text encoder"],
+    ),
+    (
+        "tokenizers/captioned.yaml",
+        "captions: {kind: text}",
+        "captions: null",
+        [r"maskgen.vq: tokens: captioned/scenes-vq are kept without captions \(its captions is null\)"],
+    ),
+    (
+        "tokenizers/captioned.yaml",
+        "captions: {kind: text}",
+        "captions: {kind: txt}",
+        [r"tokens.captioned.scenes-vq.captions.kind: found 'txt'; nearest known: text"],
+    ),
+    (
+        "tokenizers/titok.yaml",
+        "      captions: null",
+        "",
+        [r"tokens.titok.vq-16.captions: missing key"],
+    ),
+    (
+        "generators/maskgen.yaml",
+        "tokens: captioned/scenes-kl",
+        "tokens: captioned/scenes-vq",
+        [
+            r"maskgen.kl: tokens: captioned/scenes-vq are of a codebook \(tatitok/scenes-vq\), expected continuous"
+        ],
+    ),
+    (
+        "generators/maskgen.yaml",
+        "heads: 2",
+        "heads: 3",
+        [r"maskgen.vq: model.width 32 is not a multiple of heads 3"],
+    ),
+    (
+        "generators/maskgen.yaml",
+        "augmented: 0.05",
+        "augmented: 1.5",
+        [r"maskgen.vq.captions.augmented: found 1.5 \(float\); input should be less than or equal to 1"],
+    ),
+    (
+        "generators/maskgen.yaml",
+        "benchmark: text_to_image/scenes",
+        "benchmark: class_conditional/digits",
+        [r"benchmark class_conditional/digits is of kind generation, expected text-to-image"],
+    ),
+    (
+        "generators/maskgen_tuned.yaml",
+        "pretrained: maskgen/vq",
+        "pretrained: maskgen/kl",
+        [
+            r"maskgen_tuned.vq: tokens: of tatitok/scenes-vq, but maskgen/kl was trained on .* tatitok/kl-16",
+            r"sampling is of kind masked, but maskgen_tuned/vq of kind maskgen-tuned needs latents",
+        ],
+    ),
+    (
+        "generators/maskgen_tuned.yaml",
+        "pretrained: maskgen/vq",
+        "pretrained: maskgit/tiny",
+        [r"pretrained: maskgit/tiny is of kind maskgit-vit, expected maskgen-vq or maskgen-kl"],
+    ),
+    (
+        "generators/maskgen_tuned.yaml",
+        "text: {captions: own, aesthetic: 6.5}",
+        "text: null",
+        [r"samples.maskgen_tuned.vq: text: maskgen_tuned/vq reads captions, expected captions and aesthetic"],
+    ),
+    (
+        "generators/maskgen_tuned.yaml",
+        "text: {captions: own, aesthetic: 6.5}",
+        "text: {captions: mine, aesthetic: 6.5}",
+        [r"samples.maskgen_tuned.vq.text.captions: found 'mine', expected 'own' or 'shuffled'"],
+    ),
+    (
+        "generators/maskgit.yaml",
+        "text: null",
+        "text: {captions: own, aesthetic: 5.0}",
+        [r"samples.maskgit.tiny: text: maskgit/tiny reads no captions, expected null"],
+    ),
+    (
+        "generators/maskgit.yaml",
+        "      text: null\n",
+        "",
+        [r"samples.maskgit.tiny.text: missing key"],
+    ),
+    (
+        "benchmarks/reconstruction.yaml",
+        "      captions: null\n",
+        "",
+        [r"benchmarks.reconstruction.digits.captions: missing key"],
+    ),
+    (
+        "benchmarks/reconstruction.yaml",
+        "      captions: null\n",
+        "      captions: {detector: scenes-exact, shuffle_seed: 0}\n",
+        [r"reconstruction.digits: detector scenes-exact: labelled/digits is of kind digits, expected scenes"],
+    ),
+    (
+        "benchmarks/text_to_image.yaml",
+        "dataset: captioned/scenes",
+        "dataset: labelled/digits",
+        [r"text_to_image.scenes: detector scenes-exact: labelled/digits is of kind digits, expected scenes"],
+    ),
+    (
+        "benchmarks/text_to_image.yaml",
+        "clip: clip/digits",
+        "clip: classifiers/digits",
+        [r"text_to_image.scenes: clip: classifiers/digits is of kind classifier, expected a text encoder"],
+    ),
 ]
 
 
@@ -256,6 +370,20 @@ def test_mistake(smallest, file, old, new, expected):
         load_study(smallest)
     for pattern in expected:
         assert re.search(pattern, str(caught.value)), str(caught.value)
+
+
+def test_a_generator_reads_the_states_that_its_cache_keeps(smallest):
+    """Both encoders are text encoders, of the same shape: only their names say that the states are others."""
+    clip = smallest / "params/encoders/clip.yaml"
+    text = clip.read_text()
+    clip.write_text(text.replace("digits:\n", "digits: &digits\n", 1) + "\n    other: *digits\n")
+    generator = smallest / "params/generators/maskgen.yaml"
+    generator.write_text(
+        generator.read_text().replace("kind: maskgen-kl\n", "kind: maskgen-kl\n      text: clip/other\n")
+    )
+    message = "maskgen.kl: text: clip/other, but captioned/scenes-kl keeps states of clip/digits"
+    with pytest.raises(OnetokError, match=message):
+        load_study(smallest)
 
 
 def test_all_mistakes_are_reported_at_once(smallest):

@@ -104,6 +104,36 @@ def test_a_slice_holds_what_its_job_uses_and_no_more(repository, smallest):
     }
 
 
+def test_an_option_that_is_null_changes_no_slice(smallest):
+    """It came after artefacts had been made, and where nobody uses it, these hold as they are."""
+    study = load_study(smallest)
+    for option, unused, used in (
+        ("captions", ("tokens", "titok/vq-16"), ("tokens", "captioned/scenes-vq")),
+        (
+            "captions",
+            ("scores/reconstruction", "titok/vq-16"),
+            ("scores/reconstruction", "tatitok/scenes-vq"),
+        ),
+        ("text", ("samples", "maskgit/tiny"), ("samples", "maskgen_tuned/vq")),
+    ):
+        assert option not in plan(study, *unused).params
+        assert plan(study, *used).params[option]
+
+
+def test_a_cache_with_captions_is_made_of_its_text_encoder(smallest):
+    study = load_study(smallest)
+    encoder = plan(study, "encoders", "clip/digits").artefact
+    text, states = (plan(study, "tokens", f"captioned/{name}") for name in ("scenes-vq", "scenes-kl"))
+    assert encoder not in text.inputs and encoder in states.inputs
+    assert text.outputs == states.outputs == ("tokens.npy", "labels.npy", "keys.npy", "captions")
+    assert "captions" not in plan(study, "tokens", "titok/vq-16").outputs
+    for kind, name in (("generators", "maskgen/vq"), ("generators", "maskgen_tuned/vq")):
+        assert encoder in plan(study, kind, name).inputs
+    drawn = plan(study, "samples", "maskgen/kl-shuffled")
+    assert {encoder, plan(study, "datasets", "captioned/scenes").artefact} < set(drawn.inputs)
+    assert drawn.params["prompts"] == {"dataset": "captioned/scenes", "split": "val"}
+
+
 def test_a_slurm_profile_overrides_the_device(repository, snakemake):
     dry = snakemake(repository, "-n", "-p", "--profile", "slurm")
     assert dry.returncode == 0, dry.stdout
