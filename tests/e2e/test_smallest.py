@@ -120,6 +120,7 @@ def test_continuous_tokens_are_cached_on_demand(made, tmp_path):
         "images": {"shorter_edge": 32, "size": 32, "filter": "bicubic"},
         "crops": "center",
         "flip": False,
+        "captions": None,
     }
     path.write_text(path.read_text().replace("  tatitok: {}", f"  tatitok: {{kl-16: {json.dumps(entry)}}}"))
     assert jobs_run(snakemake(study, "results/tokens/tatitok/kl-16/receipt.json")) == ["cache_tokens"]
