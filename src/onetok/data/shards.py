@@ -91,7 +91,8 @@ def _locate(path: Path, shard: int, keys: list[str], samples: dict[str, Sample])
     rows = []
     for key in keys:
         row: dict[str, Any] = {"key": key.encode(), "label": samples[key].label, "shard": shard}
-        for member, suffix in (("image", samples[key].suffix), ("caption", "txt"), ("record", "json")):
+        row["image_offset"], row["image_size"] = places[f"{key}.{samples[key].suffix}"]
+        for member, suffix in (("caption", "txt"), ("record", "json")):  # not every sample has them
             row[f"{member}_offset"], row[f"{member}_size"] = places.get(f"{key}.{suffix}", (0, 0))
         rows.append(row)
     return rows
