@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -167,11 +168,13 @@ def test_the_share_of_augmented_captions(caches, share):
 
 def test_training_reads_what_the_cache_keeps(smallest, monkeypatch, caches):
     leave_captioned(smallest)
+    change(smallest, "encoders/clip.yaml", "context_length: 16", "context_length: 8")
     monkeypatch.chdir(smallest)
     study = load_study(smallest)
+    context = SimpleNamespace(study=study, device=CPU)
     for folder, name, kind in zip(caches, ("vq", "kl"), (EncodedCaptions, CachedCaptions), strict=True):
         entry = study.generators[f"maskgen/{name}"]
-        read, texts = read_texts(entry, TokenCache(folder), folder, CPU)
+        read, texts = read_texts(context, entry, TokenCache(folder))
         assert isinstance(texts, kind) and read.augmented == 0.05 and read.seed == 42
         batch = read(np.arange(4), np.arange(4))
         assert texts(batch).sequence.shape == (4, 8, 12)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from onetok.consistency import token_shape
@@ -18,7 +17,7 @@ from onetok.models.mmdit import TextCondition
 from onetok.models.text_conditions import CachedCaptions, EncodedCaptions
 from onetok.params import TextGenerator, TrainedGenerator
 from onetok.published import load_published_generator
-from onetok.registry import build_generator_objective, load_encoder, save_model
+from onetok.registry import build_generator_objective, load_encoder, save_model, text_shape
 from onetok.stages.fit import fit
 from onetok.stages.runtime import Context, main
 from onetok.training.loop import Task
@@ -35,12 +34,11 @@ def train_generator(context: Context) -> None:
 
 
 def build_task(context: Context, entry: TrainedGenerator) -> tuple[Task, nn.Module]:
-    folder = Path("results/tokens") / entry.tokens
-    cache = TokenCache(folder)
+    cache = TokenCache(Path("results/tokens") / entry.tokens)
     read: ReadBatch = cache
     texts = None
     if isinstance(entry, TextGenerator):
-        read, texts = read_texts(entry, cache, folder, context.device)
+        read, texts = read_texts(context, entry, cache)
     objective = build_generator_objective(context.study, entry, texts)
     task = single_phase(
         objective.model, objective, read, len(cache), entry.training, context.processes, context.workers
@@ -49,14 +47,15 @@ def build_task(context: Context, entry: TrainedGenerator) -> tuple[Task, nn.Modu
 
 
 def read_texts(
-    entry: TextGenerator, cache: TokenCache, folder: Path, device: torch.device
+    context: Context, entry: TextGenerator, cache: TokenCache
 ) -> tuple[CaptionedTokens, Callable[[Batch], TextCondition]]:
     """Return what reads tokens with their captions, and what a generator makes of these."""
-    texts = TextCache(folder / "captions")
-    encoder = load_encoder(entry.text, device)
-    tokenize = CaptionTokenizer(encoder.context_length)
+    texts = TextCache(cache.directory / "captions")
+    tokenize = CaptionTokenizer(text_shape(context.study, entry.text).length)
     read = CaptionedTokens(cache, texts, entry.captions.augmented, entry.training.seed, tokenize)
-    return read, CachedCaptions(texts.empty_states()) if texts.encoded else EncodedCaptions(encoder)
+    if texts.encoded:  # no encoder is needed
+        return read, CachedCaptions(texts.empty_states())
+    return read, EncodedCaptions(load_encoder(entry.text, context.device))
 
 
 if __name__ == "__main__":
