@@ -313,6 +313,7 @@ def build_sampling(entry: params.Sampling) -> MaskedSampling | AutoregressiveSam
                 rounds=entry.rounds,
                 diffusion_steps=entry.diffusion_steps,
                 temperature=entry.temperature,
+                clip=entry.clip,
                 guidance=RevealGuidance(**entry.guidance.model_dump()),
                 schedule=MaskSchedule(entry.mask_schedule),
             )

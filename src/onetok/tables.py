@@ -166,7 +166,8 @@ def _settings(sampling: Sampling) -> str:
             return f"one token a step, {guided}"
         case LatentSampling():
             rounds = f"{sampling.rounds} rounds of {sampling.diffusion_steps} diffusion steps"
-            return f"{rounds}, {guided}, {sampling.mask_schedule} schedule"
+            clipped = f", predictions clipped at {sampling.clip:g}" if sampling.clip is not None else ""
+            return f"{rounds}{clipped}, {guided}, {sampling.mask_schedule} schedule"
     annealing = ", softmax annealing" if sampling.softmax_annealing else ""
     return f"{sampling.steps} steps, {guided}, {sampling.mask_schedule} schedule{annealing}"
 

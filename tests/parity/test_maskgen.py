@@ -123,6 +123,7 @@ def settings(kl, kind="linear", scale=1.0):
         rounds=sample["num_iter"],
         diffusion_steps=100,
         temperature=sample["temperature"],
+        clip=None,
         guidance=RevealGuidance(kind=kind, scale=scale),
         schedule=MaskSchedule("cosine"),
     )

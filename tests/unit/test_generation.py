@@ -165,6 +165,7 @@ LATENTS = {
     "rounds": 2,
     "diffusion_steps": 5,
     "temperature": 1.0,
+    "clip": None,
     "mask_schedule": "arccos",
 }
 LATENTS |= {"guidance": {"kind": "linear", "scale": 3.0}}

@@ -92,11 +92,12 @@ def draw_vq(model, images, scale=4.0, kind="maskgen-cosine", seed=7):
     return model.sample(conditions(images), sampling, ImageRandom(seed, images, CPU))
 
 
-def kl_settings(rounds=7, scale=3.0, kind="linear", diffusion_steps=10, temperature=1.0):
+def kl_settings(rounds=7, scale=3.0, kind="linear", diffusion_steps=10, temperature=1.0, clip=None):
     return LatentSampling(
         rounds=rounds,
         diffusion_steps=diffusion_steps,
         temperature=temperature,
+        clip=clip,
         guidance=RevealGuidance(kind=kind, scale=scale),
         schedule=MaskSchedule("cosine"),
     )
@@ -269,6 +270,15 @@ def test_temperature_scales_the_noise_of_steps_and_not_the_first(kl):
     cold, again = (draw_kl(kl, [0], temperature=0.0, seed=seed) for seed in (7, 8))
     assert not torch.allclose(cold, again, atol=1e-3), "the first noise is drawn"
     assert not torch.allclose(cold, draw_kl(kl, [0], temperature=1.0), atol=1e-3)
+
+
+def test_clipping_bounds_the_latents_that_a_step_goes_to(kl):
+    """An untrained head's errors grow without end; the last step goes to the predicted latents alone."""
+    wild, bound = draw_kl(kl, range(4)), 2.5
+    assert (wild * KL.scale).abs().max() > 10 * bound
+    clipped = draw_kl(kl, range(4), clip=bound) * KL.scale
+    assert bound * 0.999 < clipped.abs().max() <= bound * 1.001
+    assert torch.equal(draw_kl(kl, range(4), clip=1e9), wild)
 
 
 def test_guidance_weights_of_maskgen_kl():

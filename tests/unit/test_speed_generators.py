@@ -191,6 +191,7 @@ def test_the_work_of_maskgen_kl_against_a_formula(scale, branches):
         rounds=2,
         diffusion_steps=steps,
         temperature=1.0,
+        clip=None,
         guidance=RevealGuidance(kind="linear", scale=scale),
         schedule=MaskSchedule("linear"),  # half of the tokens in each round
     )

@@ -100,13 +100,16 @@ def trained_diffusion(device: torch.device) -> Diffusion:
 
 
 class ReverseStep(NamedTuple):
-    """A step towards the latents, x·keep + ε·remove + e^(least + v·spread)·noise, for a prediction (ε, v) of it.
+    """A step towards the latents, for a prediction (ε, v) of noisy ones x: () float32 each.
 
-    The same as the mean that `clean` and `posterior_mean` give, with the deviation of `log_variance`.
+    The latents that ε stands for are x·grow + ε·remove; the step goes to latents·from_latents + x·from_noisy, with a
+    deviation of e^(least + v·spread). The same as `clean`, `posterior_mean` and `log_variance`.
     """
 
-    keep: Tensor  # () float32 each
+    grow: Tensor
     remove: Tensor
+    from_latents: Tensor
+    from_noisy: Tensor
     least: Tensor
     spread: Tensor
 
@@ -126,17 +129,17 @@ def respaced_reverse(kept: int, device: torch.device) -> Reverse:
     before = torch.cat([signal.new_ones(1), signal[:-1]])
     posterior = betas * (1 - before) / (1 - signal)
     smallest, largest = torch.cat([posterior[1:2], posterior[1:]]).log(), betas.log()
-    # Through the predicted latents, (x - √(1-ᾱ)·ε)/√ᾱ, of which the posterior's mean holds so much:
-    latents = betas * before.sqrt() / (1 - signal) / signal.sqrt()
     table = torch.stack(
         [
-            latents + (1 - before) * (1 - betas).sqrt() / (1 - signal),
-            -latents * (1 - signal).sqrt(),
+            signal.rsqrt(),
+            -((1 - signal) / signal).sqrt(),
+            betas * before.sqrt() / (1 - signal),
+            (1 - before) * (1 - betas).sqrt() / (1 - signal),
             (largest + smallest) / 4,
             (largest - smallest) / 4,
         ],
         dim=1,
-    )  # (K, 4)
+    )  # (K, 6)
     rows = table.flip(0).float().to(device).unbind(0)
     return Reverse(steps.flip(0).to(device), [ReverseStep(*row.unbind(0)) for row in rows])
 

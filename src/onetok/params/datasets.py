@@ -87,7 +87,7 @@ class SplitScenes(Strict):
 
     kind: Literal["scenes"]
     train: Positive
-    val: Positive = Field(description="without the held-out ones; a multiple of the six tasks")
+    val: Positive = Field(description="without the held-out ones; the six tasks take turns")
     held_out: Count
 
 

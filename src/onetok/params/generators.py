@@ -238,6 +238,9 @@ class LatentSampling(Strict):
     rounds: Positive
     diffusion_steps: Positive = Field(description="of the 1000 that the head was trained on, in each round")
     temperature: float = Field(description="of the noise that a step of the diffusion adds")
+    clip: float | None = Field(
+        gt=0, description="bound of the predicted latents in the generator's scale; null: none, as published"
+    )
     guidance: RevealGuidance
     mask_schedule: MaskSchedule
 

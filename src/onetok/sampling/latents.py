@@ -37,6 +37,7 @@ class LatentSampling:
     rounds: int
     diffusion_steps: int  # K, of the 1000 that the head was trained on
     temperature: float  # of the noise that a step of the diffusion adds
+    clip: float | None  # bound of the latents that a prediction stands for, in the model's scale
     guidance: RevealGuidance
     schedule: MaskSchedule  # share of tokens masked after a share of the rounds
 
@@ -97,7 +98,7 @@ class HeadSampler:
     """A diffusion head that draws the latents of tokens from the backbone's states."""
 
     def __init__(self, head: DiffusionHead, sampling: LatentSampling, device: torch.device) -> None:
-        self.head, self.temperature = head, sampling.temperature
+        self.head, self.temperature, self.clip = head, sampling.temperature, sampling.clip
         process = respaced_reverse(sampling.diffusion_steps, device)
         self.coefficients = process.coefficients
         self.steps = head.embed_steps(process.steps)  # (K, W)
@@ -116,16 +117,19 @@ class HeadSampler:
         chunk = max(1, CONDITION_ROWS // rows)
         x, *noises = noise.unbind(1)
         noises = [self.temperature * noise for noise in noises]
-        for index, (keep, remove, least, spread) in enumerate(self.coefficients):
+        for index, step in enumerate(self.coefficients):
             if index % chunk == 0:
                 self._prepare(conditions, self.steps[index : index + chunk], pad)
             predicted, v = self._predict(x, token_of, index % chunk)[:rows].chunk(2, dim=1)  # (R or 2R, C)
             if rows > tokens:
                 conditional, unconditional = predicted.chunk(2)
                 predicted = guided(conditional, unconditional, weight)
-            x = torch.addcmul(x * keep, predicted, remove)
+            latents = torch.addcmul(x * step.grow, predicted, step.remove)
+            if self.clip is not None:  # the first steps divide a prediction's error by next to nothing
+                latents = latents.clamp(-self.clip, self.clip)
+            x = torch.addcmul(x * step.from_noisy, latents, step.from_latents)
             if index < len(noises):
-                deviation = torch.addcmul(least, v[:tokens], spread).exp()
+                deviation = torch.addcmul(step.least, v[:tokens], step.spread).exp()
                 x = torch.addcmul(x, deviation, noises[index])
         return x
 
