@@ -5,7 +5,7 @@
     generator = load_generator("maskgit/tiny", study="studies/miniature")
     images = generator.generate([3, 7], sampling="maskgit/tiny", seed=0)
     generator = load_generator("maskgen_tuned/vq", study="studies/miniature")
-    images = generator.generate(["a red circle above a blue square"], sampling="maskgen/vq", seed=0)
+    images = generator.generate(["a red circle above a blue square"], sampling="maskgen_tuned/vq", seed=0)
 
 Images are numbered. Those of classes as the study numbers its samples: the first image of class c is number c, the next
 c + K, and so on, K classes. Those of each caption from 0. An image is a function of generator, sampling, seed, caption

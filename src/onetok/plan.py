@@ -66,7 +66,7 @@ VERSIONS = {
     "sample_images": 1,
     "measure_reference": 1,
     "score_reconstruction": 2,
-    "score_samples": 1,
+    "score_samples": 2,
     "build_table": 1,
     "plot_figure": 1,
     "measure_speed": 1,
@@ -383,7 +383,7 @@ def _score_reconstruction(study: Study, name: str) -> Job:
 
 
 def _score_samples(study: Study, name: str) -> Job:
-    benchmark = study.samples[name].benchmark
+    benchmark, generator = study.samples[name].benchmark, study.samples[name].generator
     entry = study.benchmarks[benchmark]
     clips = [entry.clip] if isinstance(entry, TextToImageBenchmark) else []
     return Job(
@@ -392,11 +392,13 @@ def _score_samples(study: Study, name: str) -> Job:
         inputs=(
             Artefact(kind="references", name=benchmark),
             Artefact(kind="samples", name=name),
+            Artefact(kind="generators", name=generator),
             *(Artefact(kind="encoders", name=clip) for clip in clips),
         ),
         payloads=(
             *_score_payloads(study, benchmark),
             f"results/samples/{name}/shards",
+            _weights("generators", generator),
             *(_weights("encoders", clip) for clip in clips),
             *(_shards(entry.dataset) for _ in clips),
         ),

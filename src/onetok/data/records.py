@@ -2,7 +2,8 @@
 
     {"aesthetic": 5.2, "augmented": "a drawing of …", "prompt": {"tag": "colors", "include": [{"class": …}], …}}
 
-`prompt` is a line of GenEval's evaluation_metadata.jsonl (arXiv 2310.11513), with `held_out` as one more key.
+`prompt` is a line of GenEval's evaluation_metadata.jsonl (arXiv 2310.11513), with `held_out` as one more key. What its
+own lines leave out where it does not apply has a default here.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ RECONSTRUCTION |= {
 }
 GENERATION = {
     "images": "images scored",
+    "parameters": "parameters of the generator",
     "distinct": "different images among them",
     "fid": "Fréchet distance of samples to the reference images",
     "inception_score": "inception score by the encoder's classes",

@@ -39,7 +39,10 @@ class LeftOutIfNull:
 
 
 class Strict(BaseModel):
-    """Unknown keys, missing keys and values of another type are errors."""
+    """Unknown keys, missing keys and values of another type are errors.
+
+    Fields that are tuples say strict=False: YAML and JSON have lists alone.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -68,9 +68,11 @@ def score_reconstruction(context: Context) -> None:
     scores |= score_rebuilt(context, tokenizer, text, shards, captions, measured)
     scores |= measured.scores(tokenizer.codebook_size)
     scores["parameters"] = sum(p.numel() for p in tokenizer.parameters())
-    if text is not None and benchmark.captions is not None:
-        captions = of_others(len(shards), benchmark.captions.shuffle_seed)
-        shuffled = score_rebuilt(context, tokenizer, text, shards, captions, Measured())
+    if benchmark.captions is not None:
+        shuffled: Mapping[str, float | None] = dict.fromkeys(scores)  # does not apply where no text is read
+        if text is not None:
+            captions = of_others(len(shards), benchmark.captions.shuffle_seed)
+            shuffled = score_rebuilt(context, tokenizer, text, shards, captions, Measured())
         scores |= {f"{metric}_shuffled": value for metric, value in shuffled.items()}
     write_scores(context.folder, scores)
 

@@ -17,7 +17,7 @@ from onetok.errors import OnetokError
 from onetok.metrics.suites import generation_suite
 from onetok.params import SampledBenchmark, TextToImageBenchmark
 from onetok.progress import track
-from onetok.registry import load_encoder
+from onetok.registry import load_encoder, load_model
 from onetok.stages.captions import Watched, build_detector, clip_score
 from onetok.stages.runtime import Context, main
 from onetok.stages.scoring import score_features, write_scores
@@ -25,7 +25,8 @@ from onetok.stages.scoring import score_features, write_scores
 
 def score_samples(context: Context) -> None:
     name = context.job.name
-    benchmark_name = context.study.samples[name].benchmark
+    entry = context.study.samples[name]
+    benchmark_name = entry.benchmark
     benchmark = context.study.benchmarks[benchmark_name]
     assert isinstance(benchmark, SampledBenchmark)
     shards = Shards(Path("results/samples") / name / "shards")
@@ -49,7 +50,12 @@ def score_samples(context: Context) -> None:
             neighbours=benchmark.neighbours,
         ),
     )
-    scores |= {"images": len(shards), "distinct": len(distinct)}
+    generator = load_model(Path("results/generators") / entry.generator, context.device)
+    scores |= {
+        "images": len(shards),
+        "distinct": len(distinct),
+        "parameters": sum(p.numel() for p in generator.parameters()),
+    }
     if isinstance(benchmark, TextToImageBenchmark):
         scores |= score_captions(context, benchmark, shards)
     write_scores(context.folder, scores)
