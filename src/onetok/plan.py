@@ -67,7 +67,7 @@ VERSIONS = {
     "measure_reference": 1,
     "score_reconstruction": 2,
     "score_samples": 2,
-    "build_table": 1,
+    "build_table": 2,
     "plot_figure": 1,
     "measure_speed": 1,
 }

@@ -22,14 +22,14 @@ RECONSTRUCTION = {
     "accuracy_real_judge": "class accuracy of originals by the judge",
 }
 _GENEVAL = {
-    "geneval": "mean of the six shares below, held-out prompts left out",
+    "geneval": "mean of the six tasks' shares, held-out prompts left out",
     "geneval_single_object": "share of pictures that show the one object asked for",
     "geneval_two_object": "share that show both objects",
     "geneval_counting": "share that show so many objects",
     "geneval_colors": "share that show the object in its colour",
     "geneval_position": "share that show both objects where they should be",
     "geneval_color_attr": "share that show both objects, each in its colour",
-    "geneval_held_out": "mean of the shares of prompts of which nothing like them was trained on",
+    "geneval_held_out": "mean of the tasks' shares over prompts whose combinations training never shows",
 }
 RECONSTRUCTION |= _GENEVAL
 RECONSTRUCTION |= {
