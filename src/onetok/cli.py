@@ -103,7 +103,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--count", type=int, default=1, help="images of each class or caption (default: 1)")
     command.add_argument(
-        "--seed", type=int, required=True, help="an image is a function of seed, class or caption, and number"
+        "--seed",
+        type=int,
+        required=True,
+        help="an image is a function of seed, class or caption with its score, and number",
     )
     _add_output(command)
     command = add("pin", pin, "Print the weights line of params that pins a file on the Hub.")

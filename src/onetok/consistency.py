@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,6 +56,7 @@ from onetok.params import (
     Stage2Tokenizer,
     Study,
     Table,
+    TATiTokModel,
     TATiTokTokenizer,
     TextGenerator,
     TextToImageBenchmark,
@@ -131,11 +133,11 @@ def _trained_on(study: Study, dataset: str) -> Iterator[str]:
         yield f"dataset: {dataset} is for evaluation alone (its split), found a use of its train split"
 
 
-def _architectures() -> list[str]:
-    """Return the names of the configurations in open_clip, which takes seconds to import."""
+def _architectures() -> dict[str, Path]:
+    """Return open_clip's configurations by their names, without open_clip, which takes seconds to import."""
     package = find_spec("open_clip")
     assert package is not None and package.origin is not None
-    return [path.stem for path in (Path(package.origin).parent / "model_configs").glob("*.json")]
+    return {path.stem: path for path in (Path(package.origin).parent / "model_configs").glob("*.json")}
 
 
 def _clip(study: Study, encoder: CLIPEncoder) -> Iterator[str]:
@@ -173,7 +175,8 @@ def _tokenizer(study: Study, tokenizer: Tokenizer) -> Iterator[str]:
     if benchmark.images.size != size:
         yield f"images.size {size}, but its benchmark's is {benchmark.images.size}"
     if isinstance(tokenizer, READS_TEXT):
-        yield from _text_encoder(study, "text", tokenizer.text)
+        read = PUBLISHED_TEXT if isinstance(tokenizer, PublishedTATiTok) else None
+        yield from _text_encoder(study, "text", tokenizer.text, read)
         yield from _captions(study, benchmark.dataset)
         if isinstance(tokenizer, TrainedTokenizer):
             yield from _captions(study, tokenizer.dataset)
@@ -202,6 +205,9 @@ def _model(study: Study, tokenizer: Tokenizer) -> Iterator[str]:
             for side in ("encoder_patch", "decoder_patch"):
                 if size % getattr(model, side):
                     yield f"model.{side} {getattr(model, side)} does not divide images.size {size}"
+            torch_start = isinstance(model, TATiTokModel) and model.decoder_linear == "torch"
+            if torch_start and (gain := model.init.output_gain) != 1:
+                yield f"model.init.output_gain {gain} has no effect with decoder_linear torch, expected 1.0"
         case PublishedTiTok(model=model) | PublishedTATiTok(model=model):
             if size % model.patch:
                 yield f"model.patch {model.patch} does not divide images.size {size}"
@@ -240,6 +246,20 @@ def quantizer_of(study: Study, tokenizer: Tokenizer) -> Quantizer:
             )
         return stage_1.model.quantizer
     return tokenizer.model.quantizer
+
+
+class TextShape(NamedTuple):
+    """What a text encoder makes of a caption."""
+
+    length: int  # states
+    width: int
+    pooled_width: int
+
+    def __str__(self) -> str:
+        return f"{self.length} states of width {self.width}, {self.pooled_width} pooled"
+
+
+PUBLISHED_TEXT = TextShape(77, 768, 768)  # of ViT-L/14-336, which every released system reads
 
 
 class TokenShape(NamedTuple):
@@ -301,10 +321,24 @@ def _tokens(study: Study, tokens: Tokens) -> Iterator[str]:
         yield from _text_encoder(study, "captions.text", tokens.captions.text)
 
 
-def _text_encoder(study: Study, where: str, name: str) -> Iterator[str]:
-    kind = study.encoders[name].kind
-    if kind not in ("clip", "open-clip"):
-        yield f"{where}: {name} is of kind {kind}, expected a text encoder"
+def _text_encoder(study: Study, where: str, name: str, expected: TextShape | None = None) -> Iterator[str]:
+    """Check that an encoder reads captions and, where something needs one, the shape of its states."""
+    encoder = study.encoders[name]
+    if not isinstance(encoder, CLIPEncoder | OpenCLIPEncoder):
+        yield f"{where}: {name} is of kind {encoder.kind}, expected a text encoder"
+    elif expected is not None and (found := _text_shape(encoder)) not in (None, expected):
+        yield f"{where}: {name} gives {found}, expected {expected}"
+
+
+def _text_shape(encoder: CLIPEncoder | OpenCLIPEncoder) -> TextShape | None:
+    """Return the shape of an encoder's states, None where open_clip's file of it leaves that to open_clip's code."""
+    if isinstance(encoder, CLIPEncoder):
+        return TextShape(encoder.model.context_length, encoder.model.text_width, encoder.model.embedding)
+    if encoder.architecture not in (known := _architectures()):
+        return None  # which is said of the encoder
+    released = json.loads(known[encoder.architecture].read_text())
+    sizes = (*(released["text_cfg"].get(key) for key in ("context_length", "width")), released["embed_dim"])
+    return None if None in sizes else TextShape(*sizes)
 
 
 # ---------------------------------------------------------------------------------------------- generators
@@ -365,7 +399,8 @@ def _class_generator(study: Study, generator: ClassGenerator) -> Iterator[str]:
 
 
 def _text_generator(study: Study, generator: TextGenerator | PublishedTextGenerator) -> Iterator[str]:
-    yield from _text_encoder(study, "text", generator.text)
+    read = PUBLISHED_TEXT if isinstance(generator, PublishedTextGenerator) else None
+    yield from _text_encoder(study, "text", generator.text, read)
     if isinstance(generator, TextGenerator):
         captions = study.tokens[generator.tokens].captions
         if captions is None:

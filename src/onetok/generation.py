@@ -8,8 +8,8 @@
     images = generator.generate(["a red circle above a blue square"], sampling="maskgen_tuned/vq", seed=0)
 
 Images are numbered. Those of classes as the study numbers its samples: the first image of class c is number c, the next
-c + K, and so on, K classes. Those of each caption from 0. An image is a function of generator, sampling, seed, caption
-and number, whatever is drawn beside it.
+c + K, and so on, K classes. Those of each caption from 0. An image is a function of generator, sampling, seed, class
+or caption with its aesthetic score, and number, whatever is drawn beside it.
 
 Legend: B batch · S side of the images · N tokens · K classes.
 """
@@ -17,6 +17,7 @@ Legend: B batch · S side of the images · N tokens · K classes.
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -215,10 +216,14 @@ class ClassImageGenerator(ImageGenerator):
         """
         seen: Counter[int] = Counter()
         numbers = []
-        for label in classes:
-            if isinstance(label, str) or not 0 <= label < self.classes:
-                raise OnetokError(f"class {label}: {self.name} knows 0 to {self.classes - 1}")
-            numbers.append(int(label) + self.classes * seen[label])
+        for given in classes:
+            try:  # elements of tensors are integers too, though equal ones are different keys
+                label = operator.index(given)
+            except TypeError:
+                label = -1
+            if not 0 <= label < self.classes:
+                raise OnetokError(f"class {given}: {self.name} knows 0 to {self.classes - 1}")
+            numbers.append(label + self.classes * seen[label])
             seen[label] += 1
         return numbers
 
@@ -248,6 +253,12 @@ class CaptionImageGenerator(ImageGenerator):
         self, name: str, model: Any, tokenizer: ImageTokenizer, encoder: Any, study: params.Study
     ) -> None:
         super().__init__(name, model, tokenizer, study)
+        backbone = self.model.config.backbone
+        found = (encoder.text_width, encoder.pooled_width)
+        expected = (backbone.text_width, backbone.pooled_width)
+        if found != expected:
+            text = f"{name}: its text encoder gives states of width {found[0]} and {found[1]} pooled"
+            raise OnetokError(f"{text}, expected {expected[0]} and {expected[1]}")
         self.text = EncodedCaptions(encoder.to(self.device).eval().requires_grad_(False))
 
     def numbers(self, captions: Sequence[str]) -> list[int]:
@@ -256,7 +267,10 @@ class CaptionImageGenerator(ImageGenerator):
         Raises OnetokError for what is no list of strings.
         """
         if isinstance(captions, str) or not all(isinstance(caption, str) for caption in captions):
-            raise OnetokError(f"captions: {self.name} reads captions, expected a list of strings")
+            found = "one string" if isinstance(captions, str) else "other things than strings"
+            raise OnetokError(
+                f"captions: found {found}, expected a list of captions, which {self.name} reads"
+            )
         seen: Counter[str] = Counter()
         numbers = []
         for caption in captions:
@@ -296,7 +310,8 @@ class CaptionImageGenerator(ImageGenerator):
         self.settings(sampling)  # a name is one that params know
         entry = self.study.samples[sampling].text if isinstance(sampling, str) else None
         if entry is None:
-            raise OnetokError(f"aesthetic: {self.name} is told a score, expected one beside these settings")
+            text = f"{self.name} reads a score, and these settings have none (text.aesthetic)"
+            raise OnetokError(f"aesthetic: {text}, expected one given: aesthetic=, --aesthetic")
         return entry.aesthetic
 
 
@@ -326,10 +341,7 @@ def generate(
     if count < 1:
         raise OnetokError(f"--count {count}: expected 1 or more")
     named = "--prompt" if isinstance(subjects[0], str) else "--class"
-    for subject, times in Counter(subjects).items():
-        if times > 1:
-            text = f"{named} {subject!r}: given {times} times; --count {times} draws as many of each"
-            raise OnetokError(f"{text} {named.strip('-')}")
+    _check_once(named, subjects)
     given: SamplingLike = _read_sampling(sampling) if samples is None else samples
     model = load_generator(generator, device, study=study)
     labels: list[Any] = [subject for subject in subjects for _ in range(count)]
@@ -353,6 +365,13 @@ def generate(
         f"{named.strip('-')} {label!r}: image {number} of seed {seed}, {model.tokens} tokens, {shown(path)}"
         for label, number, path in zip(labels, numbers, paths, strict=True)
     ]
+
+
+def _check_once(named: str, subjects: Sequence[int] | Sequence[str]) -> None:
+    for subject, times in Counter(subjects).items():
+        if times > 1:
+            text = f"{named} {subject!r}: given {times} times; --count {times} draws as many of each"
+            raise OnetokError(f"{text} {named.strip('-')}")
 
 
 def _read_sampling(text: str | None) -> Mapping[str, Any]:

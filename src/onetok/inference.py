@@ -200,11 +200,11 @@ class ImageTokenizer:
 
     @torch.no_grad()
     def decode(self, tokens: Tokens, text: Sequence[str] | None = None) -> Tensor:
-        """Return images (B, 3, S, S) in [0, 1].
+        """Return images (B, 3, S, S) float32 in [0, 1] of tokens whose latents are (B, N, C), of any float type.
 
         `text` has a caption for each image, for tokenizers that read captions and only for these; else OnetokError.
         """
-        latents = tokens.latents.to(self.device)  # (B, N, C)
+        latents = tokens.latents.to(self.device, torch.float32)  # (B, N, C)
         expected = (self.tokens, self.model.config.quantizer.channels)
         if latents.ndim != 3 or latents.shape[1:] != expected:
             found, wanted = tuple(latents.shape), ", ".join(map(str, expected))
@@ -221,6 +221,8 @@ class ImageTokenizer:
             raise OnetokError(f"{self.name}: its tokens are continuous and have no ids")
         if ids.ndim != 2 or ids.shape[1] != self.tokens:
             raise OnetokError(f"ids: found shape {tuple(ids.shape)}, expected (B, {self.tokens})")
+        if ids.is_floating_point():
+            raise OnetokError(f"ids: found {str(ids.dtype).removeprefix('torch.')}, expected integers")
         if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < self.codebook_size:
             found = f"{int(ids.min())} to {int(ids.max())}"
             raise OnetokError(f"ids: found {found}, expected 0 to {self.codebook_size - 1}")

@@ -15,7 +15,7 @@ from torch import nn
 
 from onetok import params
 from onetok.configs import PUBLISHED_INIT, titok_fields, vqgan_config
-from onetok.consistency import TokenShape
+from onetok.consistency import PUBLISHED_TEXT, TokenShape
 from onetok.errors import OnetokError, nearest
 from onetok.models.maskgen_kl import MaskGenKL, MaskGenKLConfig
 from onetok.models.maskgen_vq import MaskGenVQ, MaskGenVQConfig
@@ -32,9 +32,11 @@ from onetok.models.vqgan import MASKGIT_VQGAN, VQGAN, VQGANConfig
 from onetok.pretrained import fetch, from_published, load_strictly, read_tensors
 
 PUBLISHED_INIT_STD = 0.02
-CLIP_TEXT: dict[str, Any] = {"text_states": 77, "text_width": 768, "decoder_linear": "torch"}  # ViT-L/14-336
-
-
+RELEASED_TATITOK: dict[str, Any] = {
+    "text_states": PUBLISHED_TEXT.length,
+    "text_width": PUBLISHED_TEXT.width,
+    "decoder_linear": "torch",
+}
 SPARE_ROWS = 1001  # of MaskGen-VQ's embedding: classes once
 
 
@@ -100,7 +102,7 @@ def build_published(entry: Entry) -> nn.Module:
     if isinstance(entry, params.PublishedVQGAN):
         return VQGAN(vqgan_config(entry.model, size))
     if isinstance(entry, params.PublishedTATiTok):
-        return TATiTok(TATiTokConfig(**titok_fields(entry.model, size), **CLIP_TEXT))
+        return TATiTok(TATiTokConfig(**titok_fields(entry.model, size), **RELEASED_TATITOK))
     return titok_as_published(entry.model, size, entry.stages)
 
 
@@ -165,8 +167,8 @@ def _text_fields(
         width=entry.model.width,
         layers=entry.model.layers,
         heads=entry.model.heads,
-        text_width=CLIP_TEXT["text_width"],
-        pooled_width=CLIP_TEXT["text_width"],
+        text_width=PUBLISHED_TEXT.width,
+        pooled_width=PUBLISHED_TEXT.pooled_width,
         aesthetic_width=entry.model.aesthetic_width,
         checkpointing=False,
     )
@@ -281,7 +283,7 @@ def _titok_two_stage(config: Mapping[str, Any]) -> TwoStageConfig:
 
 
 def _tatitok(config: Mapping[str, Any]) -> TATiTokConfig:
-    return TATiTokConfig(**_shared(config), **CLIP_TEXT)
+    return TATiTokConfig(**_shared(config), **RELEASED_TATITOK)
 
 
 def _maskgit_vqgan(config: Mapping[str, Any]) -> VQGANConfig:
@@ -322,8 +324,8 @@ def _mmdit(config: Mapping[str, Any]) -> MMDiTConfig:
         width=released["decoder_embed_dim"],
         layers=released["decoder_depth"],
         heads=released["decoder_num_heads"],
-        text_width=CLIP_TEXT["text_width"],
-        pooled_width=CLIP_TEXT["text_width"],
+        text_width=PUBLISHED_TEXT.width,
+        pooled_width=PUBLISHED_TEXT.pooled_width,
         aesthetic_width=released["micro_condition_embed_dim"],
         checkpointing=False,
     )

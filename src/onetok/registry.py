@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, with_config
@@ -15,7 +15,7 @@ from torch import nn
 
 from onetok import params
 from onetok.configs import titok_fields, vqgan_config
-from onetok.consistency import TokenShape, pretrained_of, token_shape, tokenizer_of
+from onetok.consistency import TextShape, TokenShape, pretrained_of, token_shape, tokenizer_of
 from onetok.data.batches import Batch
 from onetok.data.captions import VOCABULARY
 from onetok.errors import OnetokError
@@ -215,14 +215,6 @@ def _maskgen_kl(study: params.Study, entry: params.MaskGenKLGenerator, shape: To
         init_std=entry.model.init_std,
     )
     return MaskGenKL(config)
-
-
-class TextShape(NamedTuple):
-    """What a text encoder makes of a caption."""
-
-    length: int  # states
-    width: int
-    pooled_width: int
 
 
 def text_shape(study: params.Study, name: str) -> TextShape:

@@ -209,7 +209,9 @@ def test_the_score_is_that_of_the_samples_or_given(told):
     settings = generator.settings("maskgen/kl-shuffled")
     assert torch.equal(draw(settings, aesthetic=6.5), named)
     assert not torch.equal(draw(settings, aesthetic=4.0), named)
-    with pytest.raises(OnetokError, match="aesthetic: maskgen/kl is told a score, expected one beside"):
+    with pytest.raises(
+        OnetokError, match="aesthetic: maskgen/kl reads a score, and these settings have none"
+    ):
         draw(settings)
     for score in (float("nan"), float("inf")):
         with pytest.raises(OnetokError, match=f"aesthetic {score}: expected a finite number"):
@@ -219,13 +221,20 @@ def test_the_score_is_that_of_the_samples_or_given(told):
 @pytest.mark.parametrize("captions", ["a cat", [3], [None], [b"a"]])
 def test_captions_are_a_list_of_strings(told, captions):
     generator = load_generator("maskgen_tuned/vq")
-    with pytest.raises(OnetokError, match="maskgen_tuned/vq reads captions, expected a list of strings"):
+    with pytest.raises(OnetokError, match=r"captions: found .+, expected a list of captions"):
         generator.generate(captions, sampling="maskgen_tuned/vq", seed=0)
 
 
 def test_captions_are_no_classes(told):
-    with pytest.raises(OnetokError, match="class 3: maskgit/tiny knows 0 to 9"):
-        load_generator("maskgit/tiny").generate(["3"], sampling="maskgit/tiny", seed=0)
+    generator = load_generator("maskgit/tiny")
+    for given in ("3", 2.5, None, 10, -1):
+        with pytest.raises(OnetokError, match=f"class {given}: maskgit/tiny knows 0 to 9"):
+            generator.generate([given], sampling="maskgit/tiny", seed=0)
+
+
+def test_a_tensor_of_classes_is_a_list_of_them(told):
+    generator = load_generator("maskgit/tiny")
+    assert generator.numbers(torch.tensor([3, 5, 3])) == generator.numbers([3, 5, 3]) == [3, 5, 13]
 
 
 @pytest.mark.parametrize(
@@ -385,9 +394,12 @@ def test_the_score_is_given_on_the_command_line(run, told):
         ),
         (
             {"--samples": None, "--sampling": SAMPLING},
-            "aesthetic: maskgen_tuned/vq is told a score, expected",
+            "aesthetic: maskgen_tuned/vq reads a score, and these settings have none",
         ),
-        ({"--samples": "maskgit/tiny"}, "aesthetic: maskgen_tuned/vq is told a score, expected"),
+        (
+            {"--samples": "maskgit/tiny"},
+            "aesthetic: maskgen_tuned/vq reads a score, and these settings have none",
+        ),
         ({"--samples": "rar/titok", "--aesthetic": 5}, "sampling is of kind autoregressive, but"),
         ({"--aesthetic": "nan"}, "aesthetic nan: expected a finite number"),
         ({"--samples": "maskgen_tuned/none"}, "maskgen_tuned/none: no samples of params"),

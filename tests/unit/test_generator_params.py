@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from onetok.receipts import sha256
 from onetok.registry import build_generator, load_model, save_model
 from onetok.study import load_study
 
+ROOT = Path(__file__).parents[2]
 MODEL = {"width": 16, "layers": 2, "heads": 2, "hidden": 32}
 MODEL |= {"dropout": 0.1, "attention_dropout": 0.1, "class_dropout": 0.1}
 SAMPLING = {"kind": "masked", "steps": 2, "temperature": 1.0, "mask_schedule": "arccos"}
@@ -102,6 +104,46 @@ def test_what_a_rar_cannot_be_is_named(smallest, old, new, message):
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(OnetokError, match=message):
         load_study(smallest)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "diffusion_steps: 5",
+            "diffusion_steps: 1",
+            r"sampling.diffusion_steps: found 1 \(int\); .* greater than or equal to 2",
+        ),
+        (
+            "diffusion_steps: 5",
+            "diffusion_steps: 1001",
+            r"sampling.diffusion_steps: found 1001 \(int\); .* less than or equal to 1000",
+        ),
+        (
+            "aesthetic_width: 16",
+            "aesthetic_width: 15",
+            r"model.aesthetic_width: found 15 \(int\); .* multiple of 2",
+        ),
+        ("scale: 1.0, head", "scale: 0.0, head", r"model.scale: found 0.0 \(float\); .* greater than 0"),
+    ],
+)
+def test_what_a_maskgen_cannot_be_is_named(smallest, old, new, message):
+    path = smallest / "params/generators/maskgen.yaml"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(OnetokError, match=message):
+        load_study(smallest)
+
+
+def test_released_systems_need_the_text_encoder_that_they_were_trained_with(tmp_path):
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    path = tmp_path / "params/encoders/published.yaml"
+    path.write_text(path.read_text().replace("ViT-L-14-336-quickgelu", "ViT-B-32"))
+    with pytest.raises(OnetokError) as raised:
+        load_study(tmp_path)
+    wrong = "text: published/vit-l-14-336 gives 77 states of width 512, 512 pooled"
+    for name in ("published_maskgen.kl-l", "published_tatitok.bl32-vq"):
+        assert f"{name}: {wrong}, expected 77 states of width 768, 768 pooled" in str(raised.value)
 
 
 def test_a_published_generator_reads_nothing_and_its_samples_read_its_tokenizer(smallest):

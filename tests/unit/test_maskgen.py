@@ -194,6 +194,9 @@ def test_latents_of_an_image_hardly_depend_on_its_batch(kl):
     assert not torch.allclose(together, draw_kl(kl, range(4), seed=8), atol=1e-2)
 
 
+STEPS, BETAS = respace(cosine_betas(1000), 10)
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 @pytest.mark.parametrize("condition_rows", [1024, 7])
@@ -202,7 +205,7 @@ def test_sampling_is_the_plain_loop(kl, scale, condition_rows, monkeypatch):
     monkeypatch.setattr(latents_page, "CONDITION_ROWS", condition_rows)
     random = ImageRandom(7, [0, 1], CPU)
     order, noise = random.uniform(12).argsort(dim=1), random.normal(12, 10, 6)
-    process = Diffusion.of(*respace(cosine_betas(1000), 10))
+    process = Diffusion.of(BETAS)
     condition = conditions([0, 1])
     readings = [kl.read(c) for c in (condition, condition.dropped(torch.tensor([True, True])))]
     latents, masked, before = torch.zeros(2, 12, 6), torch.ones(2, 12, dtype=torch.bool), 12
@@ -224,7 +227,7 @@ def test_sampling_is_the_plain_loop(kl, scale, condition_rows, monkeypatch):
 def plain_diffusion(head, states, noise, process, weight):
     x = noise[:1]
     for index, t in enumerate(reversed(range(10))):
-        original = process.steps[t : t + 1]
+        original = STEPS[t : t + 1]
         conditional, unconditional = (head(x, original, s[None]).chunk(2, dim=1) for s in states)
         predicted = unconditional[0] + weight * (conditional[0] - unconditional[0])
         at = torch.tensor([t])

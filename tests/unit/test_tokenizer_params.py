@@ -53,6 +53,12 @@ def study(folder: Path, file: str, old: str, new: str) -> Path:
         ),
         (
             "tokenizers/tatitok.yaml",
+            "decoder_linear: init",
+            "decoder_linear: torch",
+            r"tatitok.kl-16: model.init.output_gain 0.1 has no effect with decoder_linear torch, expected 1.0",
+        ),
+        (
+            "tokenizers/tatitok.yaml",
             "codebook_floor: null",
             "codebook_floor: {usage: 0.1, after: 0}",
             r"tatitok.kl-16: training.codebook_floor: a KL tokenizer has no codebook, expected null",

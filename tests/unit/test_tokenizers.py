@@ -6,7 +6,13 @@ from torch import nn
 
 from onetok.errors import OnetokError
 from onetok.models.layers import TransformerSize
-from onetok.models.quantizers import Gaussian, GaussianConfig, Posterior, VectorQuantizerConfig
+from onetok.models.quantizers import (
+    Gaussian,
+    GaussianConfig,
+    Posterior,
+    VectorQuantizerConfig,
+    tokens_from_drawn,
+)
 from onetok.models.tatitok import TATiTok, TATiTokConfig
 from onetok.models.titok import TiTok, TiTokConfig, TiTokInit
 from onetok.models.titok_two_stage import TiTokTwoStage, TwoStageConfig, mix
@@ -65,7 +71,7 @@ def test_one_contract(tokenizer):
     assert all(loss.ndim == 0 for loss in losses.values())
     if tokenizer.codebook_size is None:
         assert tokens.ids is None and torch.equal(tokens.latents, tokens.posterior.mean)
-        rebuilt = tokenizer.tokens_from_latents(tokens.latents)
+        rebuilt = tokens_from_drawn(tokenizer, tokens.latents)
     else:
         assert tokens.posterior is None
         assert 0 <= tokens.ids.min() <= tokens.ids.max() < tokenizer.codebook_size

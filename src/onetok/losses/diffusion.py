@@ -20,7 +20,9 @@ from torch import Tensor
 TRAINED_STEPS = 1000  # T
 OFFSET = 0.008  # of the cosine schedule
 MAXIMUM_BETA = 0.999
-HALF_BIN = 1 / 255  # of the discretised likelihood: images of 256 levels in [-1, 1]
+# The discretised likelihood of step 0 is that of images of 256 levels in [-1, 1], as in the released code, though
+# latents know no such levels and no such range.
+HALF_BIN = 1 / 255
 OPEN = 0.999  # beyond it a bin has no outer end
 
 
@@ -45,31 +47,52 @@ def respace(betas: Tensor, kept: int) -> tuple[Tensor, Tensor]:
     return steps, 1 - signal / before
 
 
-@dataclass(frozen=True, kw_only=True)
-class Diffusion:
-    """What a process of K steps needs at each, (K,) float32 but for `steps`."""
+class StepPosterior(NamedTuple):
+    """A step back from noisy latents, the clean ones given: (K,) float64 each."""
 
-    steps: Tensor  # int64, their numbers in the process that the network was trained on
-    signal: Tensor  # √ᾱ
-    noise: Tensor  # √(1-ᾱ)
-    from_latents: Tensor  # weight of the clean latents in the mean of the posterior
+    signal: Tensor  # ᾱ
+    from_latents: Tensor  # weight of the clean latents in the mean
     from_noisy: Tensor  # weight of the noisy ones
     log_largest: Tensor  # ln β, the largest log-variance
     log_smallest: Tensor  # ln β̃, the posterior's; at step 0, where it is -∞, that of step 1
 
+
+def step_posterior(betas: Tensor) -> StepPosterior:
+    """Return what follows from β (K,) float64."""
+    signal = (1 - betas).cumprod(dim=0)
+    before = torch.cat([signal.new_ones(1), signal[:-1]])
+    variance = betas * (1 - before) / (1 - signal)
+    return StepPosterior(
+        signal=signal,
+        from_latents=betas * before.sqrt() / (1 - signal),
+        from_noisy=(1 - before) * (1 - betas).sqrt() / (1 - signal),
+        log_largest=betas.log(),
+        log_smallest=torch.cat([variance[1:2], variance[1:]]).log(),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diffusion:
+    """What a process of K steps needs at each, (K,) float32."""
+
+    signal: Tensor  # √ᾱ
+    noise: Tensor  # √(1-ᾱ)
+    from_latents: Tensor  # these four as in StepPosterior
+    from_noisy: Tensor
+    log_largest: Tensor
+    log_smallest: Tensor
+
     @classmethod
-    def of(cls, steps: Tensor, betas: Tensor) -> Diffusion:
-        signal = (1 - betas).cumprod(dim=0)
-        before = torch.cat([signal.new_ones(1), signal[:-1]])
-        posterior = betas * (1 - before) / (1 - signal)
+    def of(cls, betas: Tensor) -> Diffusion:
+        """Return the process of β (K,) float64."""
+        step = step_posterior(betas)
         return cls(
-            steps=steps,
-            signal=signal.sqrt().float(),
-            noise=(1 - signal).sqrt().float(),
-            from_latents=(betas * before.sqrt() / (1 - signal)).float(),
-            from_noisy=((1 - before) * (1 - betas).sqrt() / (1 - signal)).float(),
-            log_largest=betas.log().float(),
-            log_smallest=torch.cat([posterior[1:2], posterior[1:]]).log().float(),
+            signal=step.signal.sqrt().float(),
+            noise=(1 - step.signal).sqrt().float(),
+            from_latents=step.from_latents.float(),
+            from_noisy=step.from_noisy.float(),
+            log_largest=step.log_largest.float(),
+            log_smallest=step.log_smallest.float(),
         )
 
     def to(self, device: torch.device) -> Diffusion:
@@ -96,7 +119,7 @@ class Diffusion:
 @cache
 def trained_diffusion(device: torch.device) -> Diffusion:
     """Return the process of T steps that the network is trained on."""
-    return Diffusion.of(torch.arange(TRAINED_STEPS), cosine_betas(TRAINED_STEPS)).to(device)
+    return Diffusion.of(cosine_betas(TRAINED_STEPS)).to(device)
 
 
 class ReverseStep(NamedTuple):
@@ -125,18 +148,15 @@ class Reverse(NamedTuple):
 def respaced_reverse(kept: int, device: torch.device) -> Reverse:
     """Return the process of `kept` of the T steps, its tables made once for a device."""
     steps, betas = respace(cosine_betas(TRAINED_STEPS), kept)
-    signal = (1 - betas).cumprod(dim=0)
-    before = torch.cat([signal.new_ones(1), signal[:-1]])
-    posterior = betas * (1 - before) / (1 - signal)
-    smallest, largest = torch.cat([posterior[1:2], posterior[1:]]).log(), betas.log()
+    step = step_posterior(betas)
     table = torch.stack(
         [
-            signal.rsqrt(),
-            -((1 - signal) / signal).sqrt(),
-            betas * before.sqrt() / (1 - signal),
-            (1 - before) * (1 - betas).sqrt() / (1 - signal),
-            (largest + smallest) / 4,
-            (largest - smallest) / 4,
+            step.signal.rsqrt(),
+            -((1 - step.signal) / step.signal).sqrt(),
+            step.from_latents,
+            step.from_noisy,
+            (step.log_largest + step.log_smallest) / 4,
+            (step.log_largest - step.log_smallest) / 4,
         ],
         dim=1,
     )  # (K, 6)
@@ -149,6 +169,7 @@ def diffusion_loss(
 ) -> dict[str, Tensor]:
     """Return each token's loss (R,) and its two terms, of a network's (noise, v) (R, 2C) at steps t (R,) int64.
 
+    Latents, noisy ones and noise are (R, C) float32, in the model's scale.
     `mse` is of the noise. `bound` trains the variance alone: the share of step t in the variational bound, in bits a
     channel.
     """

@@ -61,6 +61,7 @@ class DiffusionHead(nn.Module):
         self.output = nn.Linear(width, 2 * config.channels)
 
     def forward(self, x: Tensor, t: Tensor, states: Tensor) -> Tensor:
+        """Return (noise, v) (R, 2C) of noisy latents x (R, C) at steps t (R,) int64, under states (R, Z)."""
         condition = F.silu(self.embed_steps(t) + self.condition(states))  # (R, W)
         x = self.input(x)  # (R, W)
         for block in self.blocks:

@@ -79,8 +79,9 @@ class MaskGenKL(nn.Module):
     ) -> dict[str, Tensor]:
         """Mask latents (B, N, C) unscaled, drop some captions, and score the head on the masked tokens.
 
-        One share of tokens is masked in the whole batch. The head sees every masked token `repeats` times, each time
-        with other noise of another step.
+        One share of tokens is masked in all images of this call: every process and accumulated part draws its own.
+        The head sees every masked token `repeats` times, each time with other noise of another step. Returns means
+        over these, (): `total`, of which `mse` is the noise's and `bound` the variance's, in bits a channel.
         """
         latents = latents * self.config.scale
         count = math.ceil(self.config.tokens * float(schedule.ratio(torch.rand(()))))  # M
@@ -91,7 +92,7 @@ class MaskGenKL(nn.Module):
         return self.head_loss(latents[masked], states[masked], repeats)
 
     def head_loss(self, latents: Tensor, states: Tensor, repeats: int) -> dict[str, Tensor]:
-        """Score the head on scaled latents (R, C) under states (R, D)."""
+        """Score the head on scaled latents (R, C) under states (R, D); returns what `loss` does."""
         latents, states = (repeat(x, "r c -> (n r) c", n=repeats) for x in (latents.float(), states))
         t = torch.randint(TRAINED_STEPS, (len(latents),), device=latents.device)
         noise = torch.randn_like(latents)

@@ -134,10 +134,8 @@ class ClassConditional(MaskedGenerator):
     def with_unconditional(self, condition: Tensor) -> Tensor:
         return torch.cat([condition, torch.full_like(condition, self.config.classes)])
 
-    def with_class(self, ids: Tensor, labels: Tensor | None) -> Tensor:
+    def with_class(self, ids: Tensor, labels: Tensor) -> Tensor:
         """Return what a backbone reads, (B, 1+N): the id of the class, or of "no class", then ids (B, N)."""
-        if labels is None:
-            labels = torch.full((len(ids),), self.config.classes, device=ids.device)
         return torch.cat([labels[:, None] + self.config.codebook_size + 1, ids], dim=1)
 
 
@@ -172,7 +170,7 @@ class MaskGIT(ClassConditional):
         self.head = nn.Linear(config.width, config.codebook_size)
         self._initialise()
 
-    def forward(self, ids: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, ids: Tensor, labels: Tensor) -> Tensor:
         x = self.word_embedding(self.with_class(ids, labels))  # (B, 1+N, D)
         x = self.dropout(self.norm_in(x + self.positions + self.token_type))
         for block in self.blocks:

@@ -67,7 +67,7 @@ class MaskGITUViT(ClassConditional):
         self.head = nn.Linear(config.width, config.codebook_size)
         self._initialise()
 
-    def forward(self, ids: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, ids: Tensor, labels: Tensor) -> Tensor:
         x = self.embedding(self.with_class(ids, labels)) + self.positions  # (B, 1+N, D)
         skips: list[Tensor] = []
         for block in self.down:

@@ -44,9 +44,10 @@ class TextCondition(NamedTuple):
     def with_unconditional(self) -> TextCondition:
         """Return the condition of 2B images: these, then the same without text."""
         without = self.dropped(torch.ones_like(self.aesthetic, dtype=torch.bool))
-        pairs = zip(self[:3], without[:3], strict=True)
         return self._replace(
-            **{name: torch.cat(pair) for name, pair in zip(self._fields[:3], pairs, strict=True)}
+            sequence=torch.cat([self.sequence, without.sequence]),
+            pooled=torch.cat([self.pooled, without.pooled]),
+            aesthetic=self.aesthetic.repeat(2),
         )
 
 
@@ -58,7 +59,9 @@ class MMDiTConfig:
     text_width: int  # S
     pooled_width: int  # P
     aesthetic_width: int  # A
-    checkpointing: bool  # in training, compute the blocks' activations twice rather than keep them
+    checkpointing: (
+        bool  # in training, compute the activations of all blocks but the last twice rather than keep them
+    )
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -72,10 +75,9 @@ class Reading(NamedTuple):
     """What follows from the condition alone."""
 
     text: Tensor  # (B, T, D)
-    image_parts: list[
-        Parts
-    ]  # of each block: shift, scale, gate of the attention; shift, scale, gate of the MLP
-    text_parts: list[Parts]  # the same; scale, shift in the last block
+    # Of each block: shift, scale, gate of the attention, then of the MLP; of the last block's text: scale, shift.
+    image_parts: list[Parts]
+    text_parts: list[Parts]
     final: Parts  # scale, shift
 
 
@@ -200,6 +202,7 @@ class MMDiT(nn.Module):
         )
 
     def forward(self, x: Tensor, reading: Reading) -> Tensor:
+        """Return (B, N, D) of embedded tokens x (B, N, D)."""
         text = reading.text
         *blocks, last = zip(self.blocks, reading.image_parts, reading.text_parts, strict=True)
         for block, image_parts, text_parts in blocks:

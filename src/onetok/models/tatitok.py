@@ -36,6 +36,7 @@ class TextContext(nn.Module):
         self.positions = nn.Parameter(torch.empty(config.text_states, config.decoder.width))
 
     def forward(self, states: Tensor) -> Tensor:
+        """Return the context (B, T, D) of text states (B, T, S)."""
         context: Tensor = self.projection(states) + self.positions  # (B, T, D)
         return context
 
@@ -53,6 +54,7 @@ class TATiTok(TiTok):
             _restart(self.decoder)
 
     def decode(self, tokens: Tokens, text: Tensor | None = None) -> Tensor:
+        """Return images (B, 3, H, W) of tokens whose latents are (B, N, C), under text states (B, T, S)."""
         assert text is not None, "TA-TiTok decodes with text states"
         images: Tensor = self.decoder(tokens.latents, self.text(text))
         return images

@@ -22,18 +22,20 @@ class EncodedCaptions:
     def __init__(self, encoder: CLIP) -> None:
         self.encoder, self.tokenize = encoder, CaptionTokenizer(encoder.context_length)
         device = next(encoder.parameters()).device
-        self.empty = self._states(self.tokenize([""]).to(device))
+        sequence, pooled = self._states(self.tokenize([""]).to(device))
+        self.empty_sequence, self.empty_pooled = sequence[0], pooled[0]  # (T, S), (P,)
 
     def of(self, captions: Sequence[str], aesthetics: Tensor) -> TextCondition:
-        """Return the condition of B captions with scores (B,)."""
+        """Return the condition of B captions with scores (B,) float32, which are on the encoder's device."""
         return self._condition(self.tokenize(captions).to(aesthetics.device), aesthetics)
 
     def __call__(self, batch: Batch) -> TextCondition:
+        """Return the condition of a batch's captions (B, T) int64 and aesthetics (B, 1) float32."""
         return self._condition(batch.captions, batch.aesthetics[:, 0])
 
     def _condition(self, ids: Tensor, aesthetics: Tensor) -> TextCondition:
         sequence, pooled = self._states(ids)  # (B, T, S), (B, P)
-        return TextCondition(sequence, pooled, aesthetics, self.empty[0][0], self.empty[1][0])
+        return TextCondition(sequence, pooled, aesthetics, self.empty_sequence, self.empty_pooled)
 
     @torch.no_grad()
     def _states(self, ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,5 +50,6 @@ class CachedCaptions:
         self.empty = empty  # sequence (1, T, S) and pooled (1, P) of the empty caption
 
     def __call__(self, batch: Batch) -> TextCondition:
+        """Return the condition of a batch's states (B, T, S), pooled states (B, P) and aesthetics (B, 1) float32."""
         sequence, pooled = (self.empty[name][0].to(batch.sequence.device) for name in ("sequence", "pooled"))
         return TextCondition(batch.sequence, batch.pooled, batch.aesthetics[:, 0], sequence, pooled)

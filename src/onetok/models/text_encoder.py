@@ -87,6 +87,7 @@ class CLIP(nn.Module):
         return self.config.embedding
 
     def encode_text(self, ids: Tensor) -> TextStates:
+        """Return the states of token ids (B, T) int64, T the whole context length."""
         network = self.network
         x = network.token_embedding(ids) + network.positional_embedding  # (B, T, S)
         *before, last = network.transformer.resblocks
@@ -98,6 +99,7 @@ class CLIP(nn.Module):
         return TextStates(sequence=sequence, penultimate=x, pooled=end @ network.text_projection)
 
     def features(self, images: Tensor) -> Tensor:
+        """Return (B, P), not normalised, of images (B, 3, H, W) float in [0, 1] of any size."""
         size = (self.config.image_size, self.config.image_size)
         if images.shape[-2:] != size:
             x = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)

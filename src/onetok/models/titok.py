@@ -179,13 +179,16 @@ class TiTok(nn.Module):
         return quantizer.codebook_size if isinstance(quantizer, VectorQuantizerConfig) else None
 
     def quantize(self, images: Tensor, generator: torch.Generator | None = None) -> Quantized:
+        """Return tokens and the quantizer's losses; in training, continuous tokens are drawn from `generator`."""
         quantized: Quantized = self.quantizer(self.encoder(images, self.latent_tokens), generator)
         return quantized
 
     def encode(self, images: Tensor, text: Tensor | None = None) -> Tokens:
+        """Return the tokens of images (B, 3, H, W); `text` is not read here."""
         return self.quantize(images).tokens
 
     def decode(self, tokens: Tokens, text: Tensor | None = None) -> Tensor:
+        """Return images (B, 3, H, W) of tokens whose latents are (B, N, C); `text` is not read here."""
         images: Tensor = self.decoder(tokens.latents)
         return images
 
@@ -194,13 +197,10 @@ class TiTok(nn.Module):
         assert isinstance(self.quantizer, VectorQuantizer), "continuous tokens have no ids"
         return Tokens(self.quantizer.lookup(ids), ids)
 
-    def tokens_from_latents(self, latents: Tensor) -> Tokens:
-        """Return the tokens of a generator's continuous latents (B, N, C)."""
-        return Tokens(latents, None)
-
     def forward(
         self, images: Tensor, text: Tensor | None = None, generator: torch.Generator | None = None
     ) -> Reconstruction:
+        """Encode images (B, 3, H, W) and decode them again."""
         tokens, losses = self.quantize(images, generator)
         return Reconstruction(self.decode(tokens, text), tokens, losses)
 

@@ -89,7 +89,9 @@ class MaskGenModel(Strict):
     width: Positive
     layers: Positive
     heads: Positive
-    aesthetic_width: Positive = Field(description="of the embedded aesthetic score")
+    aesthetic_width: Annotated[Positive, Field(multiple_of=2)] = Field(
+        description="of the embedded aesthetic score: a sine and a cosine of each frequency"
+    )
     text_dropout: Fraction = Field(description="share of training samples that see the empty caption")
 
 
@@ -104,7 +106,7 @@ class MaskGenVQModel(MaskGenModel):
 
 
 class MaskGenKLModel(MaskGenVQModel):
-    scale: float = Field(description="of the latents, to a variance near 1")
+    scale: Annotated[float, Field(gt=0)] = Field(description="of the latents, to a variance near 1")
     head: DiffusionHead
 
 
@@ -165,7 +167,7 @@ class PublishedMaskGenVQ(PublishedTextGenerator):
 
 
 class PublishedMaskGenKLModel(MaskGenModel):
-    scale: float
+    scale: Annotated[float, Field(gt=0)]
     head: DiffusionHead
 
 
@@ -236,7 +238,9 @@ class RevealGuidance(Strict):
 class LatentSampling(Strict):
     kind: Literal["latents"]
     rounds: Positive
-    diffusion_steps: Positive = Field(description="of the 1000 that the head was trained on, in each round")
+    diffusion_steps: Annotated[int, Field(ge=2, le=1000)] = Field(
+        description="of the 1000 that the head was trained on, in each round"
+    )
     temperature: float = Field(description="of the noise that a step of the diffusion adds")
     clip: float | None = Field(
         gt=0, description="bound of the predicted latents in the generator's scale; null: none, as published"

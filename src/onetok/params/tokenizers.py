@@ -60,7 +60,9 @@ class TiTokModel(Strict):
 
 
 class TATiTokModel(TiTokModel):
-    decoder_linear: Literal["init", "torch"] = Field(description="torch: PyTorch's own start, as published")
+    decoder_linear: Literal["init", "torch"] = Field(
+        description="torch: PyTorch's own start, as published, whatever init says of linear layers"
+    )
 
 
 class TwoStageModel(TiTokModel):

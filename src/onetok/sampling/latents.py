@@ -59,7 +59,7 @@ def sample_latents(
     tokens, channels = config.tokens, config.channels
     order = random.uniform(tokens).argsort(dim=1)  # (B, N); revealed from its end
     noise = random.normal(tokens, sampling.diffusion_steps, channels)  # (B, N, K, C), of places in the order
-    guides = guidance.weight(0, tokens) != 0
+    guides = guidance.scale != 1
     reading = model.read(condition.with_unconditional() if guides else condition)
     head = HeadSampler(model.head, sampling, device)
     latents = noise.new_zeros(len(order), tokens, channels)
@@ -71,7 +71,9 @@ def sample_latents(
         places = order[:, after:before]  # (B, n)
         states = _states(model, latents, masked, reading, guides)
         states = states.gather(1, _of(places, states))  # (B or 2B, n, D)
-        weight = guidance.weight(max(1, after), tokens)
+        weight = guidance.weight(
+            max(1, after), tokens
+        )  # the released code has one masked in the last round too
         drawn = head.draw(states.flatten(0, 1), noise[:, after:before].flatten(0, 1), weight)  # (R, C)
         latents.scatter_(1, _of(places, latents), drawn.view(*places.shape, channels))
         masked.scatter_(1, places, False)

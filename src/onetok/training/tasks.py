@@ -28,7 +28,7 @@ from onetok.models.maskgen_vq import MaskGenVQ
 from onetok.models.maskgit import MaskedGenerator, MaskGIT
 from onetok.models.maskgit_uvit import MaskGITUViT
 from onetok.models.mmdit import TextCondition
-from onetok.models.quantizers import Reconstruction, Tokens
+from onetok.models.quantizers import Posterior, Reconstruction, Tokens
 from onetok.models.rar import RAR
 from onetok.models.tatitok import TATiTok
 from onetok.models.text_encoder import CLIP, CaptionStates
@@ -73,7 +73,7 @@ class TokenizerObjective(nn.Module):
     tokenize: CaptionTokenizer | None = None  # how captions of a batch become ids, where they are read
 
     def reconstruct(self, model: nn.Module, images: Tensor, captions: Tensor) -> Reconstruction:
-        """Rebuild images (b, 3, H, W) with `model`, this objective's or an average of it."""
+        """Rebuild images (b, 3, H, W) in [0, 1], told captions (b, T) int64, by this objective's model or another."""
         reconstruction: Reconstruction = model(images)
         return reconstruction
 
@@ -204,8 +204,7 @@ class LatentGeneratorObjective(GeneratorObjective):
         self.model, self.condition, self.schedule, self.repeats = model, condition, schedule, repeats
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        mean, log_variance = batch.inputs.unbind(dim=1)  # (b, N, C) each
-        latents = mean + (log_variance / 2).exp() * torch.randn_like(mean)
+        latents = Posterior(*batch.inputs.unbind(dim=1)).sample(None)  # (b, N, C)
         losses: dict[str, Tensor] = self.model.loss(
             latents, self.condition(batch), self.schedule, self.repeats
         )
