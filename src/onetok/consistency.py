@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+from onetok.data.scenes import requests as scene_requests
 from onetok.errors import OnetokError, nearest
 from onetok.metrics import names
 from onetok.params import (
@@ -52,6 +53,7 @@ from onetok.params import (
     SceneShape,
     ScenesSource,
     Speed,
+    SplitScenes,
     Stage1Tokenizer,
     Stage2Tokenizer,
     Study,
@@ -112,6 +114,27 @@ def _scenes(source: ScenesSource, dataset: Dataset) -> Iterator[str]:
     for color, shape in source.held_out_colors:
         if color not in source.colors:
             yield f"source.held_out_colors: {color} {shape} is of no colour in source.colors"
+    if source.evaluation_share > 0.5:
+        share = f"source.evaluation_share: found {source.evaluation_share:g}"
+        yield f"{share}, expected at most 0.5: of a request and its mirror one is for training"
+    undrawn = [
+        s for s in SCENE_SHAPES if all((color, s) in source.held_out_colors for color in source.colors)
+    ]
+    for shape in undrawn:
+        yield f"source.held_out_colors: holds out {shape} in every colour"
+    if not undrawn:
+        yield from _requests(source, dataset)
+
+
+def _requests(source: ScenesSource, dataset: Dataset) -> Iterator[str]:
+    """Check that there is something to ask for in every split."""
+    every = scene_requests(source)
+    for split, tasks in (("training", every.train), ("evaluation", every.val)):
+        for task in (task for task, left in tasks.items() if not left):
+            named = "evaluation_share, held_out_colors, held_out_relations"
+            yield f"source: leaves nothing of {task} to ask for in {split} ({named})"
+    if isinstance(dataset.split, SplitScenes) and dataset.split.held_out and not every.held_out:
+        yield f"split.held_out {dataset.split.held_out}, but source holds out nothing"
 
 
 def _encoder(study: Study, encoder: Encoder) -> Iterator[str]:

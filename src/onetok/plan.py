@@ -65,7 +65,7 @@ VERSIONS = {
     "train_generator": 1,
     "sample_images": 1,
     "measure_reference": 1,
-    "score_reconstruction": 2,
+    "score_reconstruction": 3,
     "score_samples": 2,
     "build_table": 2,
     "plot_figure": 1,

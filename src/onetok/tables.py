@@ -147,7 +147,13 @@ def _benchmark_line(study: Study, name: str) -> str:
         if isinstance(benchmark, TextToImageBenchmark):
             details += f"; CLIP score by {benchmark.clip}, geneval by {benchmark.detector or 'no detector'}"
         return f"Protocol {name}: {scope}; {common}; {details}."
-    return f"Protocol {name}: reconstructions of {benchmark.dataset} {benchmark.split} against these images; {common}."
+    scope = f"reconstructions of {benchmark.dataset} {benchmark.split} against these images"
+    if benchmark.captions is not None:
+        seed = benchmark.captions.shuffle_seed
+        common += (
+            f"; geneval by {benchmark.captions.detector or 'no detector'}, captions shuffled by seed {seed}"
+        )
+    return f"Protocol {name}: {scope}; {common}."
 
 
 def _sampling(samples: Samples) -> str:

@@ -45,7 +45,19 @@ def test_shards_are_byte_identical_twice_and_hold_every_sample(tmp_path):
     shards = Shards(tmp_path / "a")
     for i, sample in enumerate(samples()):
         assert (shards.key(i), shards.image(i), shards.labels[i]) == (sample.key, sample.image, sample.label)
-        assert shards.caption(i) == (sample.caption or "")
+        if sample.caption is not None:
+            assert shards.caption(i) == sample.caption
+
+
+def test_no_caption_is_an_error_and_an_empty_one_is_a_caption(tmp_path):
+    write_shards([Sample("a", png(), "png", 0, "")], tmp_path / "empty", 2)
+    shards = Shards(tmp_path / "empty")
+    shards.check_captions()
+    assert shards.caption(0) == ""
+    write_shards(samples(), tmp_path / "some", 3)
+    for ask in (Shards(tmp_path / "some").check_captions, lambda: Shards(tmp_path / "some").caption(0)):
+        with pytest.raises(OnetokError, match=r"some: sample key-0 has no caption, expected key-0\.txt"):
+            ask()
 
 
 def test_webdataset_reads_the_shards(tmp_path):
@@ -72,7 +84,7 @@ def test_a_truncated_shard_is_an_error(tmp_path):
 
 
 def test_two_samples_of_one_key_are_refused(tmp_path):
-    with pytest.raises(OnetokError, match="same key"):
+    with pytest.raises(OnetokError, match=r"2 samples have the key '.+', expected unique keys"):
         write_shards([samples()[0], samples()[0]], tmp_path, samples_per_shard=1)
 
 

@@ -15,7 +15,7 @@ from onetok.data.batches import Batch
 from onetok.data.captions import CaptionTokenizer
 from onetok.errors import OnetokError
 from onetok.losses.contrastive import contrastive_loss
-from onetok.metrics.features import CaptionChoice, class_accuracy, extract_features
+from onetok.metrics.features import CaptionClassifier, class_accuracy, extract_features
 from onetok.models.text_encoder import CLIP, CLIPConfig
 from onetok.params import AdamW, OpenCLIPEncoder, WeightsFile
 from onetok.published import clip_config
@@ -166,7 +166,7 @@ def test_training_learns_which_caption_belongs_to_an_image(tmp_path):
     with torch.inference_mode():
         texts = exported.encode_text(CaptionTokenizer(context_length=8)(NAMES)).pooled
     batch = Corners()(None, torch.arange(8).numpy())
-    choice = {"encoder": CaptionChoice(exported, texts)}
+    choice = {"encoder": CaptionClassifier(exported, texts)}
     logits = extract_features(choice, [batch.inputs], CPU)["encoder"].logits
     assert logits.shape == (8, 4) and class_accuracy(logits, batch.labels.numpy()) == 1
 

@@ -17,7 +17,7 @@ from onetok.data.images import encode_png
 from onetok.data.records import Record
 from onetok.data.shards import Shards, write_shards
 from onetok.data.sources import Sample, read_splits
-from onetok.data.texts import CaptionedTokens, TextCache, write_aesthetics, write_states, write_texts
+from onetok.data.texts import CaptionedTokens, TextCache, write_states, write_texts
 from onetok.data.tokens import TokenCache
 from onetok.errors import OnetokError
 from onetok.figures import captioned_images
@@ -32,7 +32,7 @@ from onetok.stages.captions import of_others
 from onetok.stages.plot_figure import by_prompt
 from onetok.stages.runtime import Context
 from onetok.stages.sample_images import sample_images, subjects_of
-from onetok.stages.score_samples import score_captions
+from onetok.stages.score_samples import CaptionScores, read
 from onetok.stages.train_generator import read_texts
 from onetok.study import load_study
 from tests.unit.generators import leave_captioned
@@ -70,7 +70,6 @@ def caches(tmp_path):
     for name in ("text", "states"):
         folder = tmp_path / name / "captions"
         folder.mkdir(parents=True)
-        write_aesthetics(folder, shards)
         np.save(tmp_path / name / "tokens.npy", np.arange(M * 2 * 4, dtype=np.uint8).reshape(M, 2, 4))
         np.save(tmp_path / name / "labels.npy", np.zeros(M, dtype=np.int32))
     write_texts(tmp_path / "text/captions", shards)
@@ -188,7 +187,7 @@ def test_a_cache_without_captions_says_so(tmp_path):
 def test_a_sample_without_a_score_is_named(tmp_path):
     write_shards([Sample("a", png(), "png", 0, "x")], tmp_path, 2)
     with pytest.raises(OnetokError, match=r"sample a has no record, expected a\.json"):
-        write_aesthetics(tmp_path, Shards(tmp_path))
+        write_texts(tmp_path, Shards(tmp_path))
 
 
 # ---------------------------------------------------------------------------------------------- samples
@@ -307,11 +306,17 @@ def test_the_decoder_reads_the_caption_too(made):
 # ---------------------------------------------------------------------------------------------- scores
 
 
+def caption_scores(context, shards):
+    asked = CaptionScores(context, context.study.benchmarks["text_to_image/scenes"])
+    for _ in asked.pass_by(read(shards, 16, set())):
+        pass
+    return asked.scores()
+
+
 def test_real_scenes_score_as_what_their_captions_ask_for(made):
     context = context_of("scores/samples", "maskgen_tuned/vq")
-    benchmark = context.study.benchmarks["text_to_image/scenes"]
     real = Shards(made / "results/datasets/captioned/scenes/shards/val")
-    scores = score_captions(context, benchmark, real)
+    scores = caption_scores(context, real)
     assert scores["geneval"] == scores["geneval_held_out"] == scores["geneval_color_attr"] == 1.0
     others = of_others(16, 0)
     samples = [
@@ -319,13 +324,12 @@ def test_real_scenes_score_as_what_their_captions_ask_for(made):
         for i, other in enumerate(others)
     ]
     write_shards(samples, made / "others", 4)
-    wrong = score_captions(context, benchmark, Shards(made / "others"))
+    wrong = caption_scores(context, Shards(made / "others"))
     assert wrong["geneval"] < 0.5 and wrong["geneval_held_out"] < 1.0
 
 
 def test_the_clip_score_pairs_pictures_with_the_captions_of_the_reference(made):
     context = context_of("scores/samples", "maskgen_tuned/vq")
-    benchmark = context.study.benchmarks["text_to_image/scenes"]
     real = Shards(made / "results/datasets/captioned/scenes/shards/val")
     encoder = make_text_encoder()
     with torch.no_grad():
@@ -338,7 +342,7 @@ def test_the_clip_score_pairs_pictures_with_the_captions_of_the_reference(made):
     with torch.inference_mode():
         captions = CaptionTokenizer(8)([real.caption(i % 16) for i in range(32)])
         expected = clip_scores(*encoder(torch.from_numpy(pixels) / 255, captions)).mean()
-    found = score_captions(context, benchmark, Shards(made / "noise"))["clip_score"]
+    found = caption_scores(context, Shards(made / "noise"))["clip_score"]
     assert found == pytest.approx(float(expected), rel=1e-4) and found > 0
 
 

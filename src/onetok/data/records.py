@@ -45,7 +45,7 @@ class Prompt(Strict):
     include: tuple[Wanted, ...] = Field(strict=False)
     exclude: tuple[Excluded, ...] = Field(default=(), strict=False)
     prompt: str = Field(description="the caption")
-    held_out: bool = Field(default=False, description="nothing of this kind was trained on")
+    held_out: bool = Field(default=False, description="training asks for nothing of this kind")
 
     @model_validator(mode="after")
     def _positions_look_back(self) -> Self:

@@ -150,8 +150,9 @@ class Requests:
 def requests(source: ScenesSource) -> Requests:
     """Divide the requests between the splits.
 
-    Held-out requests name a shape in a colour, or a relation of two shapes, that training never has. Of the tasks
-    that name two shapes an evaluation share is kept from training; the others ask for the same in both splits.
+    Held-out requests name a shape in a colour that training never shows, or a relation of two shapes that it never
+    names. Of the tasks that name two shapes an evaluation share is kept from training; the others ask for the same in
+    both splits.
     """
     train: dict[str, list[Request]] = {}
     val: dict[str, list[Request]] = {}

@@ -42,8 +42,10 @@ def write_shards(samples: Iterable[Sample], directory: Path, samples_per_shard: 
         raise OnetokError(f"{directory}: no samples to write")
     dtype = _index_dtype(max(len(row["key"]) for row in rows), any(row["record_size"] for row in rows))
     index = np.array([tuple(row[name] for name in dtype.names or ()) for row in rows], dtype=dtype)
-    if len(np.unique(index["key"])) != len(index):
-        raise OnetokError(f"{directory}: two samples have the same key, expected unique keys")
+    unique, times = np.unique(index["key"], return_counts=True)
+    if (times > 1).any():
+        key = bytes(unique[times.argmax()]).decode()
+        raise OnetokError(f"{directory}: {times.max()} samples have the key {key!r}, expected unique keys")
     np.save(directory / "index.npy", index)
     return len(rows)
 
@@ -55,7 +57,7 @@ def _index_dtype(key_width: int, records: bool) -> np.dtype[Any]:
         ("shard", "<u4"),
         ("image_offset", "<u8"),
         ("image_size", "<u4"),
-        ("caption_offset", "<u8"),  # size 0 where there is no caption
+        ("caption_offset", "<u8"),  # 0 where there is no caption
         ("caption_size", "<u4"),
     ]
     if records:
@@ -128,7 +130,18 @@ class Shards:
         return self._read(i, "image")
 
     def caption(self, i: int) -> str:
+        """Return the caption of sample `i`, which may be empty. Raises OnetokError where there is none."""
+        if not self.index["caption_offset"][i]:  # an empty caption has one too: a header is before it
+            raise OnetokError(
+                f"{self.directory}: sample {self.key(i)} has no caption, expected {self.key(i)}.txt"
+            )
         return self._read(i, "caption").decode("utf-8")
+
+    def check_captions(self) -> None:
+        """Raise OnetokError where a sample has no caption, before hours of work on the others."""
+        lacking = np.flatnonzero(self.index["caption_offset"] == 0)
+        if len(lacking):
+            self.caption(int(lacking[0]))
 
     def record(self, i: int) -> Record:
         """Return what the dataset says of sample `i` beside its caption. Raises OnetokError where it says nothing."""

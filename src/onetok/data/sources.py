@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from onetok.data import scenes
 from onetok.data.records import Record, read_record
@@ -23,6 +23,7 @@ from onetok.params import (
     SplitFolders,
     SplitScenes,
 )
+from onetok.pictures import shown
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 RESAMPLING = {
@@ -30,7 +31,6 @@ RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
-
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -135,6 +135,7 @@ class FolderPool:
             paths = sorted((self._folder(folder) / name).rglob("*"))
             for path in paths:
                 if path.suffix.lower() in SUFFIXES:
+                    _check_name(path)
                     found.append((self.labels[name], len(self.files)))
                     self.files.append(path)
         if not found:
@@ -149,8 +150,9 @@ class FolderPool:
         try:
             with Image.open(io.BytesIO(content)) as image:
                 image.load()  # all of it: verify() lets a truncated file pass
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise OnetokError(f"{path}: not a readable image ({error})") from None
+        except Exception as error:  # Pillow's readers raise whatever a damaged file makes them
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise OnetokError(f"{path}: not a readable image ({reason})") from None
         beside = path.with_suffix(".txt")
         caption = _caption(self.source.caption, self.names[label])
         if beside.exists():
@@ -162,6 +164,16 @@ class FolderPool:
         record = read_record(said.read_bytes(), said) if said.exists() else None
         key = path.relative_to(self.root).with_suffix("").as_posix().replace("/", "-").replace(".", "_")
         return Sample(key, content, path.suffix.lower().lstrip("."), label, caption, record)
+
+
+def _check_name(path: Path) -> None:
+    """Raise OnetokError for a name that shards cannot hold, as an archive of another encoding leaves it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise OnetokError(
+            f"{shown(path)}: its name is not UTF-8, expected a file or folder renamed"
+        ) from None
 
 
 def _caption(template: str | None, name: str) -> str | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -29,39 +29,47 @@ from onetok.data.tokens import TokenCache, to_half
 from onetok.errors import OnetokError
 from onetok.models.text_encoder import CLIP
 
-Captions = tuple[str, str | None]  # of an image: its caption, and the augmented one if there is one
+
+class Texts(NamedTuple):
+    """What is said of an image."""
+
+    caption: str
+    augmented: str | None
+    aesthetic: float
 
 
-def captions_of(shards: Shards, image: int) -> Captions:
-    return shards.caption(image), shards.record(image).augmented
-
-
-def write_aesthetics(folder: Path, shards: Shards) -> None:
-    """Write the scores of a split. Raises OnetokError for a sample that has none."""
-    scores = [shards.record(image).aesthetic for image in range(len(shards))]
-    np.save(folder / "aesthetics.npy", np.array(scores, dtype=np.float32))
+def texts_of(shards: Shards, image: int) -> Texts:
+    """Raises OnetokError for a sample without a caption or a record."""
+    record = shards.record(image)
+    return Texts(shards.caption(image), record.augmented, record.aesthetic)
 
 
 def write_texts(folder: Path, shards: Shards) -> None:
-    """Write the captions of a split as they are."""
-    spans = np.full((len(shards), 2, 2), -1, dtype=np.int64)
+    """Write the captions of a split as they are, and the scores.
+
+    Raises OnetokError for a sample without a caption or a record.
+    """
+    spans, scores = np.full((len(shards), 2, 2), -1, dtype=np.int64), np.empty(len(shards), dtype=np.float32)
     with (folder / "texts.bin").open("wb") as stream:
         for image in range(len(shards)):
-            for kind, caption in enumerate(captions_of(shards, image)):
+            *captions, scores[image] = texts_of(shards, image)
+            for kind, caption in enumerate(captions):
                 if caption is not None:
                     content = caption.encode("utf-8")
                     spans[image, kind] = stream.tell(), len(content)
                     stream.write(content)
     np.save(folder / "spans.npy", spans)
+    np.save(folder / "aesthetics.npy", scores)
 
 
 @torch.inference_mode()
 def write_states(folder: Path, shards: Shards, encoder: CLIP, batch: int, device: torch.device) -> None:
-    """Write what `encoder` makes of the captions of a split, `batch` images at a time.
+    """Write what `encoder` makes of the captions of a split, `batch` images at a time, and the scores.
 
-    Raises OnetokError for states that float16 cannot hold.
+    Raises OnetokError for a sample without a caption or a record, and for states that float16 cannot hold.
     """
     tokenize, rows = CaptionTokenizer(encoder.context_length), 1 + 2 * len(shards)
+    scores = np.empty(len(shards), dtype=np.float32)
     shapes = {
         "sequence": (rows, encoder.context_length, encoder.text_width),
         "pooled": (rows, encoder.pooled_width),
@@ -82,13 +90,13 @@ def write_states(folder: Path, shards: Shards, encoder: CLIP, batch: int, device
     write(0, [""])
     for first in range(0, len(shards), batch):
         images = range(first, min(first + batch, len(shards)))
-        pairs = [captions_of(shards, image) for image in images]
-        write(
-            1 + 2 * first,
-            [text for plain, longer in pairs for text in (plain, plain if longer is None else longer)],
-        )
+        texts = [texts_of(shards, image) for image in images]
+        scores[images] = [text.aesthetic for text in texts]
+        pairs = [(text.caption, text.caption if text.augmented is None else text.augmented) for text in texts]
+        write(1 + 2 * first, [caption for pair in pairs for caption in pair])
     for file in files.values():
         file.flush()
+    np.save(folder / "aesthetics.npy", scores)
 
 
 class TextCache:

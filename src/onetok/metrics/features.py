@@ -37,7 +37,7 @@ class Features(NamedTuple):
     logits: NDArray[np.float32]  # (M, K)
 
 
-class CaptionChoice:
+class CaptionClassifier:
     """A CLIP as a classifier without training: the logits of an image are its cosines with D captions."""
 
     def __init__(self, model: CLIP, captions: Tensor) -> None:

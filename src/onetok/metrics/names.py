@@ -29,7 +29,7 @@ _GENEVAL = {
     "geneval_colors": "share that show the object in its colour",
     "geneval_position": "share that show both objects where they should be",
     "geneval_color_attr": "share that show both objects, each in its colour",
-    "geneval_held_out": "mean of the tasks' shares over prompts whose combinations training never shows",
+    "geneval_held_out": "mean of the tasks' shares over held-out prompts, whose kind training never asks for",
 }
 RECONSTRUCTION |= _GENEVAL
 RECONSTRUCTION |= {

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from onetok.data.images import five_crops, prepare, to_float
 from onetok.data.shards import Shards
-from onetok.data.texts import write_aesthetics, write_states, write_texts
+from onetok.data.texts import write_states, write_texts
 from onetok.data.tokens import to_stored
 from onetok.params import CachedStates, Captions, Tokens
 from onetok.registry import load_encoder, load_tokenizer
@@ -77,7 +77,6 @@ def cache_captions(captions: Captions, batch: int, shards: Shards, context: Cont
     """Keep the captions of a split, or what an encoder makes of them, and the aesthetic scores."""
     folder = context.folder / "captions"
     folder.mkdir()
-    write_aesthetics(folder, shards)
     if isinstance(captions, CachedStates):
         write_states(folder, shards, load_encoder(captions.text, context.device), batch, context.device)
     else:

@@ -77,13 +77,27 @@ class Watched:
         return scores | {"geneval_held_out": found.held_out.overall if found.held_out else None}
 
 
-@torch.inference_mode()
-def clip_score(encoder: CLIP, shards: Shards, batches: Iterable[Tensor], device: torch.device) -> float:
-    """Return the mean CLIP score of pictures (b, 3, H, W) uint8; picture i is of caption i % M of a split of M."""
-    tokenize, scores, start = CaptionTokenizer(encoder.context_length), list[Tensor](), 0
-    for pixels in batches:
-        captions = [shards.caption((start + i) % len(shards)) for i in range(len(pixels))]
-        images, texts = encoder(to_float(pixels.to(device)), tokenize(captions).to(device))  # (b, P) each
-        scores.append(clip_scores(images, texts).cpu())
-        start += len(pixels)
-    return float(torch.cat(scores).mean())
+@dataclass
+class Matched:
+    """How well pictures that pass by match their captions; picture i is of caption i % M of a split of M."""
+
+    encoder: CLIP
+    shards: Shards
+    device: torch.device
+    found: list[Tensor] = field(default_factory=list)  # (b,) float32 each
+
+    @torch.inference_mode()
+    def pass_by(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the batches (b, 3, H, W) uint8 as they are."""
+        tokenize, start = CaptionTokenizer(self.encoder.context_length), 0
+        for pixels in batches:
+            captions = [self.shards.caption((start + i) % len(self.shards)) for i in range(len(pixels))]
+            ids = tokenize(captions).to(self.device)
+            images, texts = self.encoder(to_float(pixels.to(self.device)), ids)  # (b, P) each
+            self.found.append(clip_scores(images, texts).cpu())
+            start += len(pixels)
+            yield pixels
+
+    def scores(self) -> dict[str, float | None]:
+        """Return the mean CLIP score by the name of tables."""
+        return {"clip_score": float(torch.cat(self.found).mean())}

@@ -96,6 +96,7 @@ class Captions:
         benchmark = context.study.benchmarks[entry.benchmark]
         assert isinstance(benchmark, SampledBenchmark)
         self.shards = Shards(Path("results/datasets") / benchmark.dataset / "shards" / benchmark.split)
+        self.shards.check_captions()
         self.groups = len(self.shards)
         if benchmark.samples % self.groups:
             found = f"{benchmark.samples} samples cannot be spread evenly over {self.groups} captions"

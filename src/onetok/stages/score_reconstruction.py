@@ -62,14 +62,17 @@ def score_reconstruction(context: Context) -> None:
     tokenizer = load_tokenizer(name, context.device)
     text = build_caption_states(entry, context.device)
     tokenize = text.tokenize if text is not None else None
+    if text is not None:
+        shards.check_captions()
 
-    measured, scores = Measured(), dict[str, float | None]()
-    captions = np.arange(len(shards))
-    scores |= score_rebuilt(context, tokenizer, text, shards, captions, measured)
-    scores |= measured.scores(tokenizer.codebook_size)
+    measured, captions = Measured(), np.arange(len(shards))
+    rebuilt_scores = score_rebuilt(context, tokenizer, text, shards, captions, measured)
+    scores = rebuilt_scores | measured.scores(tokenizer.codebook_size)
     scores["parameters"] = sum(p.numel() for p in tokenizer.parameters())
     if benchmark.captions is not None:
-        shuffled: Mapping[str, float | None] = dict.fromkeys(scores)  # does not apply where no text is read
+        shuffled: Mapping[str, float | None] = dict.fromkeys(
+            rebuilt_scores
+        )  # does not apply where no text is read
         if text is not None:
             captions = of_others(len(shards), benchmark.captions.shuffle_seed)
             shuffled = score_rebuilt(context, tokenizer, text, shards, captions, Measured())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from onetok.metrics.suites import generation_suite
 from onetok.params import SampledBenchmark, TextToImageBenchmark
 from onetok.progress import track
 from onetok.registry import load_encoder, load_model
-from onetok.stages.captions import Watched, build_detector, clip_score
+from onetok.stages.captions import Matched, Watched, build_detector
 from onetok.stages.runtime import Context, main
 from onetok.stages.scoring import score_features, write_scores
 
@@ -34,14 +34,16 @@ def score_samples(context: Context) -> None:
         # Fewer samples give another FID without any sign of it: 8.7 for 2.77 has been reported.
         raise OnetokError(f"{name}: found {len(shards)} samples, the benchmark expects {benchmark.samples}")
     distinct: set[bytes] = set()
-    labels = shards.labels if benchmark.class_accuracy else None
+    asked = CaptionScores(context, benchmark) if isinstance(benchmark, TextToImageBenchmark) else None
     total = -(-len(shards) // benchmark.batch)
+    batches = track(read(shards, benchmark.batch, distinct), f"score_samples {name}", "batches", total)
+    labels = shards.labels if benchmark.class_accuracy else None
     scores: dict[str, float | None] = {}
     scores |= score_features(
         context,
         benchmark_name,
         benchmark,
-        track(read(shards, benchmark.batch, distinct), f"score_samples {name}", "batches", total),
+        asked.pass_by(batches) if asked is not None else batches,
         partial(
             generation_suite,
             labels=labels,
@@ -56,24 +58,31 @@ def score_samples(context: Context) -> None:
         "distinct": len(distinct),
         "parameters": sum(p.numel() for p in generator.parameters()),
     }
-    if isinstance(benchmark, TextToImageBenchmark):
-        scores |= score_captions(context, benchmark, shards)
+    if asked is not None:
+        scores |= asked.scores()
     write_scores(context.folder, scores)
 
 
-def score_captions(
-    context: Context, benchmark: TextToImageBenchmark, shards: Shards
-) -> dict[str, float | None]:
-    """Return how well samples show the captions of the reference split, which take turns."""
-    reference = Shards(Path("results/datasets") / benchmark.dataset / "shards" / benchmark.split)
-    batches: Iterator[Tensor] = read(shards, benchmark.batch, set())
-    detector = build_detector(context.study, benchmark, benchmark.detector)
-    watched = Watched(detector) if detector is not None else None
-    if watched is not None:
-        batches = watched.pass_by(batches)
-    encoder = load_encoder(benchmark.clip, context.device)
-    scores: dict[str, float | None] = {"clip_score": clip_score(encoder, reference, batches, context.device)}
-    return scores | (watched.scores(reference) if watched is not None else {})
+class CaptionScores:
+    """How well samples that pass by show the captions of the reference split, which take turns."""
+
+    def __init__(self, context: Context, benchmark: TextToImageBenchmark) -> None:
+        self.reference = Shards(Path("results/datasets") / benchmark.dataset / "shards" / benchmark.split)
+        encoder = load_encoder(benchmark.clip, context.device)
+        self.matched = Matched(encoder, self.reference, context.device)
+        detector = build_detector(context.study, benchmark, benchmark.detector)
+        self.watched = Watched(detector) if detector is not None else None
+
+    def pass_by(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the batches (b, 3, H, W) uint8 as they are."""
+        matched = self.matched.pass_by(batches)
+        return self.watched.pass_by(matched) if self.watched is not None else matched
+
+    def scores(self) -> dict[str, float | None]:
+        """Return the scores by the names of tables."""
+        return self.matched.scores() | (
+            self.watched.scores(self.reference) if self.watched is not None else {}
+        )
 
 
 def read(shards: Shards, batch: int, distinct: set[bytes]) -> Iterator[Tensor]:

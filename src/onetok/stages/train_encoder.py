@@ -13,8 +13,7 @@ from torch import nn
 from onetok.data.batches import AugmentedImages, image_batches
 from onetok.data.captions import CaptionTokenizer
 from onetok.data.shards import Shards
-from onetok.errors import OnetokError
-from onetok.metrics.features import CaptionChoice, FeatureExtractor, class_accuracy, extract_features
+from onetok.metrics.features import CaptionClassifier, FeatureExtractor, class_accuracy, extract_features
 from onetok.models.lpips import LPIPS, LPIPSConfig, published_state
 from onetok.params import (
     ClassifierEncoder,
@@ -83,9 +82,9 @@ def train_classifier(context: Context, entry: ClassifierEncoder) -> None:
 
 def train_clip(context: Context, entry: CLIPEncoder) -> None:
     shards = Path("results/datasets") / entry.dataset / "shards"
-    train = Shards(shards / "train")
-    if not train.index["caption_size"].any():
-        raise OnetokError(f"{train.directory}: no sample has a caption, expected text to learn from")
+    train, val = Shards(shards / "train"), Shards(shards / "val")
+    train.check_captions()
+    val.check_captions()
     tokenize = CaptionTokenizer(context_length=entry.model.context_length)
 
     def build() -> tuple[Task, nn.Module]:
@@ -104,17 +103,17 @@ def train_clip(context: Context, entry: CLIPEncoder) -> None:
 
     fit(context, build, entry.training)
     if context.processes.is_main_process:
-        score_captions(context, entry, Shards(shards / "val"), tokenize)
+        score_clip(context, entry, val, tokenize)
 
 
 @torch.inference_mode()
-def score_captions(context: Context, entry: CLIPEncoder, val: Shards, tokenize: CaptionTokenizer) -> None:
+def score_clip(context: Context, entry: CLIPEncoder, val: Shards, tokenize: CaptionTokenizer) -> None:
     """Write how often an image is nearest to its own caption, of all that differ in the validation split."""
     model = load_model(context.folder, context.device)
     captions, own = np.unique([val.caption(i) for i in range(len(val))], return_inverse=True)  # (D,), (M,)
     parts = tokenize(captions.tolist()).split(entry.training.batch)
     texts = torch.cat([model.encode_text(ids.to(context.device)).pooled for ids in parts])  # (D, P)
-    score(context, entry, val, CaptionChoice(model, texts), own)
+    score(context, entry, val, CaptionClassifier(model, texts), own)
 
 
 def score(

@@ -35,6 +35,9 @@ def build_task(context: Context, entry: TrainedTokenizer) -> tuple[Task, nn.Modu
     shards = Path("results/datasets") / entry.dataset / "shards"
     train, val = Shards(shards / "train"), Shards(shards / "val")
     objective = build_tokenizer_objective(entry, context.device)
+    if objective.tokenize is not None:
+        train.check_captions()
+        val.check_captions()
     shown = np.linspace(0, len(val) - 1, PICTURES).astype(int)
     pixels = torch.from_numpy(np.stack([prepare(val.image(i), entry.images) for i in shown]))
     task = tokenizer_task(
