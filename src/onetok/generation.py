@@ -31,8 +31,8 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from onetok import inference, params
-from onetok.consistency import token_shape, tokenizer_of
 from onetok.data.images import encode_png, to_uint8
+from onetok.derived import token_shape, tokenizer_of
 from onetok.errors import OnetokError, nearest
 from onetok.inference import ImageTokenizer, fetch_published, load_artefact, load_tokenizer, open_device
 from onetok.models.mmdit import TextCondition

@@ -28,7 +28,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from onetok.consistency import token_shape, tokenizer_of
+from onetok.derived import token_shape, tokenizer_of
 from onetok.errors import OnetokError
 from onetok.params import (
     READS_CAPTIONS,

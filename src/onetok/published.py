@@ -15,7 +15,7 @@ from torch import nn
 
 from onetok import params
 from onetok.configs import PUBLISHED_INIT, titok_fields, vqgan_config
-from onetok.consistency import PUBLISHED_TEXT, TokenShape
+from onetok.derived import PUBLISHED_TEXT, TokenShape
 from onetok.errors import OnetokError, nearest
 from onetok.models.maskgen_kl import MaskGenKL, MaskGenKLConfig
 from onetok.models.maskgen_vq import MaskGenVQ, MaskGenVQConfig

@@ -15,9 +15,9 @@ from torch import nn
 
 from onetok import params
 from onetok.configs import titok_fields, vqgan_config
-from onetok.consistency import TextShape, TokenShape, pretrained_of, token_shape, tokenizer_of
 from onetok.data.batches import Batch
 from onetok.data.captions import VOCABULARY
+from onetok.derived import TextShape, TokenShape, pretrained_of, token_shape, tokenizer_of
 from onetok.errors import OnetokError
 from onetok.losses.adversarial import AdversarialTerm
 from onetok.losses.codes import CodeLoss

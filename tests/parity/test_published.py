@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from onetok.consistency import token_shape, tokenizer_of
+from onetok.derived import token_shape, tokenizer_of
 from onetok.params import PublishedClassGenerator, PublishedTextGenerator, TextSampling
 from onetok.pretrained import KEY_MAPS, from_published, load_strictly, read_tensors
 from onetok.published import (

@@ -11,7 +11,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from onetok.consistency import TokenShape, token_shape, tokenizer_of
+from onetok.derived import TokenShape, token_shape, tokenizer_of
 from onetok.errors import OnetokError
 from onetok.plan import plan
 from onetok.published import build_published_generator, load_published_generator

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from onetok.consistency import quantizer_of
+from onetok.derived import quantizer_of
 from onetok.errors import OnetokError
 from onetok.params import READS_TEXT
 from onetok.plan import plan

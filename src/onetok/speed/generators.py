@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from onetok import params
-from onetok.consistency import TokenShape, pretrained_of, token_shape, tokenizer_of
+from onetok.derived import TokenShape, pretrained_of, token_shape, tokenizer_of
 from onetok.errors import OnetokError
 from onetok.models.mmdit import TextCondition
 from onetok.published import GeneratorEntry, build_published_generator

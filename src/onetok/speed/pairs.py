@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from onetok import params
-from onetok.consistency import TokenShape, tokenizer_of
+from onetok.derived import TokenShape, tokenizer_of
 from onetok.models.dit import DiT, DiTConfig
 from onetok.published import titok_as_published
 from onetok.registry import build_sampling

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from torch import nn
 
-from onetok.consistency import token_shape
 from onetok.data.batches import Batch, ReadBatch
 from onetok.data.captions import CaptionTokenizer
 from onetok.data.texts import CaptionedTokens, TextCache
 from onetok.data.tokens import TokenCache
+from onetok.derived import token_shape
 from onetok.models.mmdit import TextCondition
 from onetok.models.text_conditions import CachedCaptions, EncodedCaptions
 from onetok.params import TextGenerator, TrainedGenerator

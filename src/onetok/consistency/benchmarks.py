@@ -1,0 +1,102 @@
+"""Checks of benchmarks, and of the tables and speed runs that name what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from onetok.consistency.encoders import check_text_encoder
+from onetok.consistency.shared import check_captions, check_images, check_trained_on
+from onetok.derived import tokenizer_of
+from onetok.errors import nearest
+from onetok.metrics import names
+from onetok.params import (
+    Benchmark,
+    CLIPEncoder,
+    InceptionEncoder,
+    LPIPSEncoder,
+    OpenCLIPEncoder,
+    Pair,
+    PairSpeed,
+    ReconstructionBenchmark,
+    Speed,
+    Study,
+    Table,
+    TextToImageBenchmark,
+    TokenizerSpeed,
+    UnreleasedSystem,
+)
+
+
+def check_benchmark(study: Study, benchmark: Benchmark) -> Iterator[str]:
+    yield from check_images(benchmark.images)
+    if benchmark.split == "train":
+        yield from check_trained_on(study, benchmark.dataset)
+    for role, name in (("encoder", benchmark.encoder), ("judge", benchmark.judge)):
+        encoder = study.encoders[name]
+        if isinstance(encoder, LPIPSEncoder):
+            yield f"{role}: {name} is of kind lpips, which has no features"
+        if isinstance(encoder, CLIPEncoder | OpenCLIPEncoder):
+            yield f"{role}: {name} is of kind {encoder.kind}, which has no classes"
+        if isinstance(encoder, InceptionEncoder) and benchmark.class_accuracy:
+            yield f"class_accuracy: the classes of {role} {name} are not the dataset's"
+    if isinstance(benchmark, TextToImageBenchmark):
+        yield from check_captions(study, benchmark.dataset)
+        yield from check_text_encoder(study, "clip", benchmark.clip)
+        yield from _detector(study, benchmark, benchmark.detector)
+    if isinstance(benchmark, ReconstructionBenchmark) and benchmark.captions is not None:
+        yield from check_captions(study, benchmark.dataset)
+        yield from _detector(study, benchmark, benchmark.captions.detector)
+
+
+def _detector(study: Study, benchmark: Benchmark, detector: str | None) -> Iterator[str]:
+    kind = study.datasets[benchmark.dataset].source.kind
+    if detector == "scenes-exact" and kind != "scenes":
+        yield f"detector scenes-exact: {benchmark.dataset} is of kind {kind}, expected scenes"
+
+
+def check_table(study: Study, table: Table) -> Iterator[str]:
+    for index, row in enumerate(table.rows):
+        if row.tokenizer and row.samples:
+            yield f"rows.{index}: names a tokenizer and samples, expected at most one"
+    measured = [names.RECONSTRUCTION] * any(row.tokenizer for row in table.rows)
+    measured += [names.GENERATION] * any(row.samples for row in table.rows)
+    for index, column in enumerate(table.columns):
+        for known in measured or [names.ALL]:
+            if column.metric not in known:
+                text = f"columns.{index}.metric: no metric named {column.metric!r}"
+                yield f"{text}; {nearest(column.metric, known)}"
+
+
+def check_speed(study: Study, speed: Speed) -> Iterator[str]:
+    if isinstance(speed, TokenizerSpeed):
+        for name in speed.tokenizers:
+            yield from _untrained(study, "tokenizers", name)
+    if isinstance(speed, PairSpeed):
+        for index, pair in enumerate(speed.pairs):
+            for text in _pair(study, pair):
+                yield f"pairs.{index}.{text}"
+
+
+def _untrained(study: Study, where: str, name: str) -> Iterator[str]:
+    kind = study.tokenizers[name].kind
+    if kind in ("tatitok", "titok-stage-1", "titok-stage-2"):
+        yield f"{where}: {name} of kind {kind} cannot be built without what it is trained from"
+
+
+def _pair(study: Study, pair: Pair) -> Iterator[str]:
+    system, diffusion = pair.system, pair.diffusion
+    if isinstance(system, UnreleasedSystem):
+        if system.size % system.tokenizer.patch:
+            yield f"system.tokenizer.patch {system.tokenizer.patch} does not divide size {system.size}"
+        if system.tokenizer.quantizer.kind != "vq":
+            yield "system.tokenizer.quantizer: continuous tokens, expected those of a codebook"
+        model = system.generator.model
+        if model.width % model.heads:
+            yield f"system.generator.model.width {model.width} is not a multiple of heads {model.heads}"
+    else:
+        generator = study.generators[study.samples[system.samples].generator]
+        yield from _untrained(study, "system.samples", tokenizer_of(study, generator))
+    if diffusion.latent % diffusion.patch:
+        yield f"diffusion.patch {diffusion.patch} does not divide latent {diffusion.latent}"
+    if diffusion.width % diffusion.heads:
+        yield f"diffusion.width {diffusion.width} is not a multiple of heads {diffusion.heads}"

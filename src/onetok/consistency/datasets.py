@@ -1,0 +1,63 @@
+"""Checks of datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import get_args
+
+from onetok.data.scenes import requests as scene_requests
+from onetok.params import Dataset, ImageFolderSource, SceneShape, ScenesSource, SplitScenes, Study
+
+IMAGENET_CLASSES = 1000
+
+
+SCENE_SHAPES = get_args(SceneShape)
+
+
+def check_dataset(study: Study, dataset: Dataset) -> Iterator[str]:
+    source = dataset.source
+    if isinstance(source, ScenesSource):
+        yield from _scenes(source, dataset)
+        return
+    if source.caption is not None and "{class}" not in source.caption:
+        yield f"source.caption: {source.caption!r} lacks {{class}}; without captions, it is null"
+    imagenet = isinstance(source, ImageFolderSource) and source.class_names == "imagenet"
+    if imagenet and dataset.classes != IMAGENET_CLASSES:
+        yield f"source.class_names: imagenet needs {IMAGENET_CLASSES} classes, found {dataset.classes}"
+
+
+def _scenes(source: ScenesSource, dataset: Dataset) -> Iterator[str]:
+    classes = len(SCENE_SHAPES) * len(source.colors)
+    if dataset.classes != classes:
+        yield f"classes {dataset.classes}, expected {classes}: one for each shape in each of source.colors"
+    if len(set(source.colors)) < len(source.colors):
+        yield f"source.colors: {', '.join(source.colors)} names a colour twice"
+    (least, most), cell = source.sides, source.size / 2
+    if source.size % 2 or least > most or most + 2 * source.jitter > cell:
+        yield f"source: sides {least} to {most} and jitter {source.jitter} do not fit a cell of {cell:g} pixels"
+    if not 0 < source.vividness[0] <= source.vividness[1]:
+        yield f"source.vividness: found {list(source.vividness)}, expected two rising numbers above 0"
+    for color, shape in source.held_out_colors:
+        if color not in source.colors:
+            yield f"source.held_out_colors: {color} {shape} is of no colour in source.colors"
+    if source.evaluation_share > 0.5:
+        share = f"source.evaluation_share: found {source.evaluation_share:g}"
+        yield f"{share}, expected at most 0.5: of a request and its mirror one is for training"
+    undrawn = [
+        s for s in SCENE_SHAPES if all((color, s) in source.held_out_colors for color in source.colors)
+    ]
+    for shape in undrawn:
+        yield f"source.held_out_colors: holds out {shape} in every colour"
+    if not undrawn:
+        yield from _requests(source, dataset)
+
+
+def _requests(source: ScenesSource, dataset: Dataset) -> Iterator[str]:
+    """Check that there is something to ask for in every split."""
+    every = scene_requests(source)
+    for split, tasks in (("training", every.train), ("evaluation", every.val)):
+        for task in (task for task, left in tasks.items() if not left):
+            named = "evaluation_share, held_out_colors, held_out_relations"
+            yield f"source: leaves nothing of {task} to ask for in {split} ({named})"
+    if isinstance(dataset.split, SplitScenes) and dataset.split.held_out and not every.held_out:
+        yield f"split.held_out {dataset.split.held_out}, but source holds out nothing"

@@ -1,0 +1,76 @@
+"""Checks of encoders, and of their use as text encoders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from onetok.consistency.shared import check_captions, check_images, check_trained_on, check_training
+from onetok.derived import TextShape
+from onetok.errors import nearest
+from onetok.params import CLASSIFIER_GROUPS, ClassifierEncoder, CLIPEncoder, Encoder, OpenCLIPEncoder, Study
+
+
+def check_encoder(study: Study, encoder: Encoder) -> Iterator[str]:
+    if isinstance(encoder, ClassifierEncoder | CLIPEncoder):
+        yield from check_training(encoder.training)
+        yield from check_images(encoder.images)
+        yield from check_trained_on(study, encoder.dataset)
+    if isinstance(encoder, CLIPEncoder):
+        yield from _clip(study, encoder)
+    if isinstance(encoder, ClassifierEncoder):
+        yield from _classifier(encoder)
+    if isinstance(encoder, OpenCLIPEncoder) and encoder.architecture not in (known := _architectures()):
+        text = f"architecture: open_clip has none named {encoder.architecture!r}"
+        yield f"{text}; {nearest(encoder.architecture, known)}"
+
+
+def _classifier(encoder: ClassifierEncoder) -> Iterator[str]:
+    for channels in encoder.model.channels:
+        if channels % CLASSIFIER_GROUPS:
+            yield f"model.channels: {channels} is not a multiple of the {CLASSIFIER_GROUPS} norm groups"
+
+
+def _clip(study: Study, encoder: CLIPEncoder) -> Iterator[str]:
+    yield from check_captions(study, encoder.dataset)
+    model = encoder.model
+    if encoder.images.size % model.patch_size:
+        yield f"model.patch_size {model.patch_size} does not divide images.size {encoder.images.size}"
+    if model.vision_width % model.vision_head_width:
+        width = model.vision_head_width
+        yield f"model.vision_width {model.vision_width} is not a multiple of vision_head_width {width}"
+    if model.text_width % model.text_heads:
+        yield f"model.text_width {model.text_width} is not a multiple of text_heads {model.text_heads}"
+    if model.context_length < 3:
+        yield f"model.context_length {model.context_length} leaves no place between both ends, expected 3 or more"
+
+
+def check_text_encoder(
+    study: Study, where: str, name: str, expected: TextShape | None = None
+) -> Iterator[str]:
+    """Check that an encoder reads captions and, where something needs one, the shape of its states."""
+    encoder = study.encoders[name]
+    if not isinstance(encoder, CLIPEncoder | OpenCLIPEncoder):
+        yield f"{where}: {name} is of kind {encoder.kind}, expected a text encoder"
+    elif expected is not None and (found := _text_shape(encoder)) not in (None, expected):
+        yield f"{where}: {name} gives {found}, expected {expected}"
+
+
+def _text_shape(encoder: CLIPEncoder | OpenCLIPEncoder) -> TextShape | None:
+    """Return the shape of an encoder's states, None where open_clip's file of it leaves that to open_clip's code."""
+    if isinstance(encoder, CLIPEncoder):
+        return TextShape(encoder.model.context_length, encoder.model.text_width, encoder.model.embedding)
+    if encoder.architecture not in (known := _architectures()):
+        return None  # which is said of the encoder
+    released = json.loads(known[encoder.architecture].read_text())
+    sizes = (*(released["text_cfg"].get(key) for key in ("context_length", "width")), released["embed_dim"])
+    return None if None in sizes else TextShape(*sizes)
+
+
+def _architectures() -> dict[str, Path]:
+    """Return open_clip's configurations by their names, without open_clip, which takes seconds to import."""
+    package = find_spec("open_clip")
+    assert package is not None and package.origin is not None
+    return {path.stem: path for path in (Path(package.origin).parent / "model_configs").glob("*.json")}

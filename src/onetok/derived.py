@@ -1,0 +1,89 @@
+"""What follows from params alone: what something builds on, and the shapes of tokens and texts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from onetok.errors import OnetokError
+from onetok.params import (
+    FineTunedGenerator,
+    MaskGenKLGenerator,
+    MaskGenVQGenerator,
+    PublishedGenerator,
+    PublishedVQGAN,
+    Quantizer,
+    Stage1Tokenizer,
+    Stage2Tokenizer,
+    Study,
+    Tokenizer,
+    TrainedGenerator,
+    VQGANTokenizer,
+)
+
+
+class TextShape(NamedTuple):
+    """What a text encoder makes of a caption."""
+
+    length: int  # states
+    width: int
+    pooled_width: int
+
+    def __str__(self) -> str:
+        return f"{self.length} states of width {self.width}, {self.pooled_width} pooled"
+
+
+PUBLISHED_TEXT = TextShape(77, 768, 768)  # of ViT-L/14-336, which every released system reads
+
+
+class TokenShape(NamedTuple):
+    """What the tokens of an image are."""
+
+    codebook_size: int | None  # None where they are continuous
+    channels: int
+    length: int  # tokens an image
+
+
+def token_shape(study: Study, tokenizer: Tokenizer) -> TokenShape:
+    quantizer = quantizer_of(study, tokenizer)
+    size = quantizer.codebook_size if quantizer.kind == "vq" else None
+    if isinstance(tokenizer, Stage2Tokenizer):
+        return token_shape(study, study.tokenizers[tokenizer.stage_1])
+    if isinstance(tokenizer, VQGANTokenizer | PublishedVQGAN):
+        length = (tokenizer.images.size // tokenizer.model.factor) ** 2
+    else:
+        length = tokenizer.model.tokens
+    return TokenShape(size, quantizer.channels, length)
+
+
+def quantizer_of(study: Study, tokenizer: Tokenizer) -> Quantizer:
+    """Return the quantizer of a tokenizer, that of stage 1 for stage 2.
+
+    Raises OnetokError where stage 2 follows something else.
+    """
+    if isinstance(tokenizer, Stage2Tokenizer):
+        stage_1 = study.tokenizers[tokenizer.stage_1]
+        if not isinstance(stage_1, Stage1Tokenizer):
+            raise OnetokError(
+                f"stage_1: {tokenizer.stage_1} is of kind {stage_1.kind}, expected titok-stage-1"
+            )
+        return stage_1.model.quantizer
+    return tokenizer.model.quantizer
+
+
+def tokenizer_of(study: Study, generator: TrainedGenerator | PublishedGenerator) -> str:
+    """Return the name of the tokenizer whose tokens a generator draws."""
+    if isinstance(generator, TrainedGenerator):
+        return study.tokens[generator.tokens].tokenizer
+    return generator.tokenizer
+
+
+def pretrained_of(study: Study, generator: FineTunedGenerator) -> MaskGenVQGenerator | MaskGenKLGenerator:
+    """Return the generator that another one starts from.
+
+    Raises OnetokError where it starts from something that is no first stage.
+    """
+    found = study.generators[generator.pretrained]
+    if not isinstance(found, MaskGenVQGenerator | MaskGenKLGenerator):
+        text = f"pretrained: {generator.pretrained} is of kind {found.kind}"
+        raise OnetokError(f"{text}, expected maskgen-vq or maskgen-kl")
+    return found
