@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
 from onetok.errors import OnetokError
 from onetok.params import (
+    CLIPEncoder,
     FineTunedGenerator,
     MaskGenKLGenerator,
     MaskGenVQGenerator,
+    OpenCLIPEncoder,
     PublishedGenerator,
     PublishedVQGAN,
     Quantizer,
@@ -33,6 +39,32 @@ class TextShape(NamedTuple):
 
 
 PUBLISHED_TEXT = TextShape(77, 768, 768)  # of ViT-L/14-336, which every released system reads
+
+
+@cache
+def open_clip_configs() -> dict[str, Path]:
+    """Return open_clip's architectures, name to file, without open_clip itself, which takes seconds to import."""
+    package = find_spec("open_clip")
+    assert package is not None and package.origin is not None
+    return {path.stem: path for path in (Path(package.origin).parent / "model_configs").glob("*.json")}
+
+
+def text_shape(study: Study, encoder: str) -> TextShape:
+    """Return the shape of a text encoder's states.
+
+    Raises OnetokError for an architecture of open_clip whose text tower is none of open_clip's own.
+    """
+    entry = study.encoders[encoder]
+    if isinstance(entry, CLIPEncoder):
+        return TextShape(entry.model.context_length, entry.model.text_width, entry.model.embedding)
+    assert isinstance(entry, OpenCLIPEncoder)
+    released = json.loads(open_clip_configs()[entry.architecture].read_text())
+    tower = released["text_cfg"]
+    if not {"context_length", "width"} <= tower.keys():
+        raise OnetokError(
+            f"{encoder}: {entry.architecture!r} is not the original CLIP's pair of transformers"
+        )
+    return TextShape(tower["context_length"], tower["width"], released["embed_dim"])
 
 
 class TokenShape(NamedTuple):

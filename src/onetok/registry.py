@@ -17,7 +17,7 @@ from onetok import params
 from onetok.configs import titok_fields, vqgan_config
 from onetok.data.batches import Batch
 from onetok.data.captions import VOCABULARY
-from onetok.derived import TextShape, TokenShape, pretrained_of, token_shape, tokenizer_of
+from onetok.derived import TokenShape, pretrained_of, text_shape, token_shape, tokenizer_of
 from onetok.errors import OnetokError
 from onetok.losses.adversarial import AdversarialTerm
 from onetok.losses.codes import CodeLoss
@@ -215,16 +215,6 @@ def _maskgen_kl(study: params.Study, entry: params.MaskGenKLGenerator, shape: To
         init_std=entry.model.init_std,
     )
     return MaskGenKL(config)
-
-
-def text_shape(study: params.Study, name: str) -> TextShape:
-    """Return the shape of an encoder's states, from params alone."""
-    entry = study.encoders[name]
-    if isinstance(entry, params.CLIPEncoder):
-        return TextShape(entry.model.context_length, entry.model.text_width, entry.model.embedding)
-    assert isinstance(entry, params.OpenCLIPEncoder)
-    config = clip_config(entry.architecture)
-    return TextShape(config.context_length, config.text_width, config.embedding)
 
 
 def _backbone(study: params.Study, text: str, model: params.MaskGenVQModel) -> MMDiTConfig:

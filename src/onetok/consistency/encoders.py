@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from importlib.util import find_spec
-from pathlib import Path
 
 from onetok.consistency.shared import check_captions, check_images, check_trained_on, check_training
-from onetok.derived import TextShape
+from onetok.derived import TextShape, open_clip_configs, text_shape
 from onetok.errors import nearest
 from onetok.params import CLASSIFIER_GROUPS, ClassifierEncoder, CLIPEncoder, Encoder, OpenCLIPEncoder, Study
 
@@ -22,9 +19,9 @@ def check_encoder(study: Study, encoder: Encoder) -> Iterator[str]:
         yield from _clip(study, encoder)
     if isinstance(encoder, ClassifierEncoder):
         yield from _classifier(encoder)
-    if isinstance(encoder, OpenCLIPEncoder) and encoder.architecture not in (known := _architectures()):
+    if isinstance(encoder, OpenCLIPEncoder) and encoder.architecture not in open_clip_configs():
         text = f"architecture: open_clip has none named {encoder.architecture!r}"
-        yield f"{text}; {nearest(encoder.architecture, known)}"
+        yield f"{text}; {nearest(encoder.architecture, open_clip_configs())}"
 
 
 def _classifier(encoder: ClassifierEncoder) -> Iterator[str]:
@@ -54,23 +51,8 @@ def check_text_encoder(
     encoder = study.encoders[name]
     if not isinstance(encoder, CLIPEncoder | OpenCLIPEncoder):
         yield f"{where}: {name} is of kind {encoder.kind}, expected a text encoder"
-    elif expected is not None and (found := _text_shape(encoder)) not in (None, expected):
+        return
+    if isinstance(encoder, OpenCLIPEncoder) and encoder.architecture not in open_clip_configs():
+        return  # which is said of the encoder
+    if expected is not None and (found := text_shape(study, name)) != expected:
         yield f"{where}: {name} gives {found}, expected {expected}"
-
-
-def _text_shape(encoder: CLIPEncoder | OpenCLIPEncoder) -> TextShape | None:
-    """Return the shape of an encoder's states, None where open_clip's file of it leaves that to open_clip's code."""
-    if isinstance(encoder, CLIPEncoder):
-        return TextShape(encoder.model.context_length, encoder.model.text_width, encoder.model.embedding)
-    if encoder.architecture not in (known := _architectures()):
-        return None  # which is said of the encoder
-    released = json.loads(known[encoder.architecture].read_text())
-    sizes = (*(released["text_cfg"].get(key) for key in ("context_length", "width")), released["embed_dim"])
-    return None if None in sizes else TextShape(*sizes)
-
-
-def _architectures() -> dict[str, Path]:
-    """Return open_clip's configurations by their names, without open_clip, which takes seconds to import."""
-    package = find_spec("open_clip")
-    assert package is not None and package.origin is not None
-    return {path.stem: path for path in (Path(package.origin).parent / "model_configs").glob("*.json")}

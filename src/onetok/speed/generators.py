@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from onetok import params
-from onetok.derived import TokenShape, pretrained_of, token_shape, tokenizer_of
+from onetok.derived import TokenShape, pretrained_of, text_shape, token_shape, tokenizer_of
 from onetok.errors import OnetokError
 from onetok.models.mmdit import TextCondition
 from onetok.published import GeneratorEntry, build_published_generator
-from onetok.registry import build_generator, build_sampling, text_shape
+from onetok.registry import build_generator, build_sampling
 from onetok.sampling.seeds import ImageRandom
 from onetok.speed.clock import Clock
 from onetok.speed.machine import Machine, Rates

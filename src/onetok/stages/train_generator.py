@@ -12,12 +12,12 @@ from onetok.data.batches import Batch, ReadBatch
 from onetok.data.captions import CaptionTokenizer
 from onetok.data.texts import CaptionedTokens, TextCache
 from onetok.data.tokens import TokenCache
-from onetok.derived import token_shape
+from onetok.derived import text_shape, token_shape
 from onetok.models.mmdit import TextCondition
 from onetok.models.text_conditions import CachedCaptions, EncodedCaptions
 from onetok.params import TextGenerator, TrainedGenerator
 from onetok.published import load_published_generator
-from onetok.registry import build_generator_objective, load_encoder, save_model, text_shape
+from onetok.registry import build_generator_objective, load_encoder, save_model
 from onetok.stages.fit import fit
 from onetok.stages.runtime import Context, main
 from onetok.training.loop import Task
