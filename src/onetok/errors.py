@@ -10,6 +10,11 @@ class OnetokError(Exception):
     """Something the user can mend. The message names the file, the key or tensor, what was found and expected."""
 
 
+def one_line(error: BaseException) -> str:
+    """Return what an error says as part of a message: without line ends, its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return which known name a word may have meant, as part of a message."""
     close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.0)

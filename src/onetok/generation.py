@@ -33,7 +33,7 @@ from torch import Tensor
 from onetok import inference, params
 from onetok.data.images import encode_png, to_uint8
 from onetok.derived import token_shape, tokenizer_of
-from onetok.errors import OnetokError, nearest
+from onetok.errors import OnetokError, nearest, one_line
 from onetok.inference import ImageTokenizer, fetch_published, load_artefact, load_tokenizer, open_device
 from onetok.models.mmdit import TextCondition
 from onetok.models.quantizers import tokens_from_drawn
@@ -378,7 +378,7 @@ def _read_sampling(text: str | None) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(text or "")
     except yaml.YAMLError as error:
-        raise OnetokError(f"--sampling: not valid YAML: {' '.join(str(error).split())}") from None
+        raise OnetokError(f"--sampling: not valid YAML: {one_line(error)}") from None
     if not isinstance(content, dict):
         raise OnetokError(f"--sampling: found {text!r}, expected the settings as params write them")
     return content

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from onetok.data.images import crop_centre, to_float, to_rgb
-from onetok.errors import OnetokError, nearest
+from onetok.errors import OnetokError, nearest, one_line
 from onetok.hub import Card, Pretrained, from_pretrained, push_to_hub, save_pretrained, tokens_an_image
 from onetok.models.quantizers import Tokens
 from onetok.models.tatitok import TATiTok, TATiTokConfig
@@ -292,8 +292,7 @@ def _open(image: Image.Image | bytes | str | Path, images: Images) -> Image.Imag
             opened = image if isinstance(image, Image.Image) else Image.open(_source(image))
             rgb = to_rgb(ImageOps.exif_transpose(opened))
     except Exception as error:  # Pillow's readers raise whatever a damaged file makes them
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise OnetokError(f"{shown}: not a readable image: {reason}") from None
+        raise OnetokError(f"{shown}: not a readable image: {one_line(error)}") from None
     scale = images.shorter_edge / min(rgb.size)
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and rgb.width * rgb.height * scale**2 > limit:

@@ -30,7 +30,7 @@ from huggingface_hub.errors import (
 from safetensors.torch import load_file
 from torch import Tensor
 
-from onetok.errors import OnetokError, nearest
+from onetok.errors import OnetokError, nearest, one_line
 from onetok.params import WeightsFile
 from onetok.receipts import sha256
 
@@ -142,7 +142,7 @@ def _explained(what: str) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = one_line(error)
     match error:
         case GatedRepoError():
             return "a gated repository: accept its terms on the Hub, then `hf auth login`"

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from onetok.consistency import inconsistencies
-from onetok.errors import OnetokError, nearest
+from onetok.errors import OnetokError, nearest, one_line
 from onetok.params import CurvesFigure, RefersTo, Study
 
 # Which kinds a file in each folder of params/ may define.
@@ -129,7 +129,7 @@ def _read_yaml(path: Path, shown: str) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OnetokError(f"{shown}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise OnetokError(f"{shown}: not valid YAML: {one_line(error)}") from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise OnetokError(f"{shown}: expected a mapping of kinds, found {type(content).__name__}")
     return content

@@ -12,7 +12,7 @@ from PIL import Image
 
 from onetok.data import scenes
 from onetok.data.records import Record, read_record
-from onetok.errors import OnetokError
+from onetok.errors import OnetokError, one_line
 from onetok.params import (
     Dataset,
     DigitsSource,
@@ -151,8 +151,7 @@ class FolderPool:
             with Image.open(io.BytesIO(content)) as image:
                 image.load()  # all of it: verify() lets a truncated file pass
         except Exception as error:  # Pillow's readers raise whatever a damaged file makes them
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise OnetokError(f"{path}: not a readable image ({reason})") from None
+            raise OnetokError(f"{path}: not a readable image: {one_line(error)}") from None
         beside = path.with_suffix(".txt")
         caption = _caption(self.source.caption, self.names[label])
         if beside.exists():

@@ -70,9 +70,7 @@ def score_reconstruction(context: Context) -> None:
     scores = rebuilt_scores | measured.scores(tokenizer.codebook_size)
     scores["parameters"] = sum(p.numel() for p in tokenizer.parameters())
     if benchmark.captions is not None:
-        shuffled: Mapping[str, float | None] = dict.fromkeys(
-            rebuilt_scores
-        )  # does not apply where no text is read
+        shuffled: Mapping[str, float | None] = dict.fromkeys(rebuilt_scores)  # where no text is read
         if text is not None:
             captions = of_others(len(shards), benchmark.captions.shuffle_seed)
             shuffled = score_rebuilt(context, tokenizer, text, shards, captions, Measured())

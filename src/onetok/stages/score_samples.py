@@ -80,9 +80,8 @@ class CaptionScores:
 
     def scores(self) -> dict[str, float | None]:
         """Return the scores by the names of tables."""
-        return self.matched.scores() | (
-            self.watched.scores(self.reference) if self.watched is not None else {}
-        )
+        seen = self.watched.scores(self.reference) if self.watched is not None else {}
+        return self.matched.scores() | seen
 
 
 def read(shards: Shards, batch: int, distinct: set[bytes]) -> Iterator[Tensor]:
