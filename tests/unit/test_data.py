@@ -1,5 +1,7 @@
 import io
+import os
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,6 +149,21 @@ def test_a_file_that_is_no_image_is_named(folder_dataset):
     dataset = folder_params(folder_dataset, {"kind": "folders", "train": "train", "val": "val"})
     with pytest.raises(OnetokError, match=r"train/cat/1.png: not a readable image"):
         list(read_splits(dataset)["train"])
+
+
+def test_an_image_too_large_to_decode_is_named(folder_dataset, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    dataset = folder_params(folder_dataset, {"kind": "folders", "train": "train", "val": "val"})
+    with pytest.raises(OnetokError, match=r"train/cat/0.png: not a readable image: .*exceeds limit"):
+        list(read_splits(dataset)["train"])
+
+
+def test_a_name_that_is_not_utf_8_is_said_before_anything_is_read(folder_dataset):
+    path = os.fsencode(folder_dataset / "train/cat") + b"/caf\xe9.png"
+    Path(os.fsdecode(path)).write_bytes(png())
+    dataset = folder_params(folder_dataset, {"kind": "folders", "train": "train", "val": "val"})
+    with pytest.raises(OnetokError, match=r"train/cat/caf.udce9.png: its name is not UTF-8"):
+        read_splits(dataset)
 
 
 def test_wrong_number_of_classes(folder_dataset):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from onetok import generation, inference, load_generator
 from onetok.cli import main
 from onetok.data.images import to_uint8
 from onetok.errors import OnetokError
+from onetok.generation import CaptionImageGenerator
 from onetok.models.maskgit import MaskGIT, MaskGITConfig
 from onetok.params import MaskedSampling, Study, WeightsFile
 from onetok.registry import build_sampling
@@ -223,6 +225,13 @@ def test_captions_are_a_list_of_strings(told, captions):
     generator = load_generator("maskgen_tuned/vq")
     with pytest.raises(OnetokError, match=r"captions: found .+, expected a list of captions"):
         generator.generate(captions, sampling="maskgen_tuned/vq", seed=0)
+
+
+def test_a_text_encoder_of_other_widths_is_said(told):
+    made = load_generator("maskgen/kl")
+    other = SimpleNamespace(text_width=5, pooled_width=12)
+    with pytest.raises(OnetokError, match=r"x: its text encoder gives states of width 5 .+ 12 and 12"):
+        CaptionImageGenerator("x", made.model, made.tokenizer, other, made.study)
 
 
 def test_captions_are_no_classes(told):

@@ -19,7 +19,6 @@ from onetok.receipts import sha256
 from onetok.registry import build_generator, load_model, save_model
 from onetok.study import load_study
 
-ROOT = Path(__file__).parents[2]
 MODEL = {"width": 16, "layers": 2, "heads": 2, "hidden": 32}
 MODEL |= {"dropout": 0.1, "attention_dropout": 0.1, "class_dropout": 0.1}
 SAMPLING = {"kind": "masked", "steps": 2, "temperature": 1.0, "mask_schedule": "arccos"}
@@ -99,11 +98,7 @@ def test_a_trained_u_vit_needs_layers_to_halve(smallest):
     ],
 )
 def test_what_a_rar_cannot_be_is_named(smallest, old, new, message):
-    path = smallest / "params/generators/rar.yaml"
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(OnetokError, match=message):
-        load_study(smallest)
+    assert_named(smallest, "rar", old, new, message)
 
 
 @pytest.mark.parametrize(
@@ -128,15 +123,19 @@ def test_what_a_rar_cannot_be_is_named(smallest, old, new, message):
     ],
 )
 def test_what_a_maskgen_cannot_be_is_named(smallest, old, new, message):
-    path = smallest / "params/generators/maskgen.yaml"
+    assert_named(smallest, "maskgen", old, new, message)
+
+
+def assert_named(study, family, old, new, message):
+    path = study / f"params/generators/{family}.yaml"
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(OnetokError, match=message):
-        load_study(smallest)
+        load_study(study)
 
 
-def test_released_systems_need_the_text_encoder_that_they_were_trained_with(tmp_path):
-    shutil.copytree(ROOT / "params", tmp_path / "params")
+def test_released_systems_need_the_text_encoder_that_they_were_trained_with(repository, tmp_path):
+    shutil.copytree(repository / "params", tmp_path / "params")
     path = tmp_path / "params/encoders/published.yaml"
     path.write_text(path.read_text().replace("ViT-L-14-336-quickgelu", "ViT-B-32"))
     with pytest.raises(OnetokError) as raised:

@@ -18,6 +18,7 @@ from onetok.errors import OnetokError
 from onetok.hub import Card, Pretrained, save_pretrained
 from onetok.inference import ImageTokenizer
 from onetok.models.classifier import Classifier, ClassifierConfig
+from onetok.models.quantizers import Tokens
 from onetok.params import Images, PublishedTATiTok, PublishedVQGAN, Study, WeightsFile
 from onetok.published import build_published
 from onetok.receipts import sha256
@@ -224,6 +225,8 @@ def test_encode_and_decode(folder):
     assert tokens.ids.shape == (2, 6) and images.shape == (2, 3, 32, 32)
     assert images.min() >= 0 and images.max() <= 1
     torch.testing.assert_close(tokenizer.decode(tokenizer.tokens_from_ids(tokens.ids)), images)
+    kept = Tokens(tokens.latents.half(), None)  # as a cache keeps continuous ones
+    torch.testing.assert_close(tokenizer.decode(kept), images, atol=0.01, rtol=0)
 
 
 def test_captions_are_read_where_they_belong(captioned, folder):
@@ -255,6 +258,8 @@ def test_tensors_of_another_shape_are_named(folder):
             tokenizer.encode(images)
     with pytest.raises(OnetokError, match=r"ids: found shape \(1, 5\), expected \(B, 6\)"):
         tokenizer.tokens_from_ids(torch.zeros(1, 5, dtype=torch.int64))
+    with pytest.raises(OnetokError, match="ids: found float16, expected integers"):
+        tokenizer.tokens_from_ids(torch.zeros(1, 6, dtype=torch.float16))
     with pytest.raises(OnetokError, match="ids: found 0 to 32, expected 0 to 31"):
         tokenizer.tokens_from_ids(torch.tensor([[0, 1, 2, 3, 4, 32]]))
     tokens = tokenizer.encode(torch.rand(1, 3, 32, 32))

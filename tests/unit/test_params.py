@@ -360,20 +360,6 @@ MISTAKES = [
         "clip: classifiers/digits",
         [r"text_to_image.scenes: clip: classifiers/digits is of kind classifier, expected a text encoder"],
     ),
-    (
-        "datasets/captioned.yaml",
-        "evaluation_share: 0.25",
-        "evaluation_share: 0.6",
-        [r"captioned.scenes: source.evaluation_share: found 0.6, expected at most 0.5"],
-    ),
-    (
-        "datasets/captioned.yaml",
-        "evaluation_share: 0.25",
-        "evaluation_share: 0.01",
-        [
-            r"captioned.scenes: source: leaves nothing of two_object to ask for in evaluation \(evaluation_share"
-        ],
-    ),
 ]
 
 

@@ -289,6 +289,19 @@ def test_split_kinds_belong_to_sources(folder_dataset):  # noqa: F811
             {"held_out_colors": [["cyan", "circle"]]},
             r"held_out_colors: cyan circle is of no colour in source.colors",
         ),
+        ({"evaluation_share": 0.6}, r"source.evaluation_share: found 0.6, expected at most 0.5"),
+        (
+            {"evaluation_share": 0.01},
+            r"source: leaves nothing of two_object to ask for in evaluation \(evaluation_share",
+        ),
+        (
+            {"held_out_colors": [[color, "circle"] for color in ("red", "green", "blue", "yellow")]},
+            r"source.held_out_colors: holds out circle in every colour",
+        ),
+        (
+            {"held_out_colors": [], "held_out_relations": []},
+            r"split.held_out 5, but source holds out nothing",
+        ),
         ({"held_out_relations": [["circle", "over", "square"]]}, r"held_out_relations.*found 'over'"),
         ({"colors": ["red", "pink"]}, r"source.*colors.*found 'pink', expected .*nearest known"),
     ],
