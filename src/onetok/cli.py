@@ -168,7 +168,7 @@ def verify_results(arguments: argparse.Namespace) -> int:
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    from onetok.tables import compare_table
+    from onetok.comparison import compare_table
 
     study: Study = load_study(arguments.study)
     worst = 0
@@ -178,7 +178,7 @@ def compare(arguments: argparse.Namespace) -> int:
         print(f"{name}: {verdict}")
         for line in lines:
             print(f"  {line}")
-        worst = max(worst, verdict in ("different", "missing"))
+        worst = max(worst, verdict in ("other rows or columns", "missing"))
     return worst
 
 

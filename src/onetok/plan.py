@@ -63,11 +63,11 @@ VERSIONS = {
     "train_tokenizer": 2,
     "cache_tokens": 2,
     "train_generator": 1,
-    "sample_images": 1,
+    "sample_images": 2,
     "measure_reference": 1,
     "score_reconstruction": 3,
-    "score_samples": 2,
-    "build_table": 2,
+    "score_samples": 3,
+    "build_table": 3,
     "plot_figure": 1,
     "measure_speed": 1,
 }
@@ -331,7 +331,7 @@ def _samples(study: Study, name: str) -> Job:
         params=params,
         inputs=(*models, *inputs),
         payloads=(*(_weights(model.kind, model.name) for model in models), *payloads),
-        outputs=("shards", "contact-sheet.png"),
+        outputs=("shards", "tokens.npy", "contact-sheet.png"),
     )
 
 
@@ -386,6 +386,8 @@ def _score_samples(study: Study, name: str) -> Job:
     benchmark, generator = study.samples[name].benchmark, study.samples[name].generator
     entry = study.benchmarks[benchmark]
     clips = [entry.clip] if isinstance(entry, TextToImageBenchmark) else []
+    source = study.generators[generator]
+    caches = [source.tokens] if isinstance(source, TrainedGenerator) else []
     return Job(
         artefact=Artefact(kind="scores/samples", name=name),
         params={"samples": name, "benchmark": benchmark, **_dump(entry)},
@@ -393,12 +395,15 @@ def _score_samples(study: Study, name: str) -> Job:
             Artefact(kind="references", name=benchmark),
             Artefact(kind="samples", name=name),
             Artefact(kind="generators", name=generator),
+            *(Artefact(kind="tokens", name=cache) for cache in caches),
             *(Artefact(kind="encoders", name=clip) for clip in clips),
         ),
         payloads=(
             *_score_payloads(study, benchmark),
             f"results/samples/{name}/shards",
+            f"results/samples/{name}/tokens.npy",
             _weights("generators", generator),
+            *(f"results/tokens/{cache}/tokens.npy" for cache in caches),
             *(_weights("encoders", clip) for clip in clips),
             *(_shards(entry.dataset) for _ in clips),
         ),
@@ -412,7 +417,7 @@ def _table(study: Study, name: str) -> Job:
     scores += [Artefact(kind="scores/samples", name=row.samples) for row in rows if row.samples]
     return Job(
         artefact=Artefact(kind="tables", name=name),
-        params=_dump(study.tables[name]),
+        params=_dump(study.tables[name], "spread", "controls"),  # which pages and `onetok compare` read
         inputs=tuple(dict.fromkeys(scores)),
         payloads=tuple(f"{score.folder}/scores.json" for score in dict.fromkeys(scores)),
         outputs=("table.csv", "table.md", "table.tex"),

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from tabulate import tabulate
 
+from onetok.claims import claim_lines
 from onetok.errors import OnetokError
 from onetok.metrics import names
 from onetok.params import (
@@ -77,7 +78,7 @@ def render(table: Table, frame: pd.DataFrame, protocol: list[str]) -> Rendered:
     headers, cells = _cells(table, frame)
     align = ["left", *["right"] * (len(headers) - 1)]
     text = tabulate(cells, headers, tablefmt="github", colalign=align, disable_numparse=True)
-    notes = [table.note, *_sources(table), *protocol]
+    notes = [table.note, *claim_lines(table, frame), *_sources(table), *protocol]
     markdown = "\n".join([f"### {table.title}", "", text, "", *(f"- {note}" for note in notes if note), ""])
     plain = [header.replace("↑", r"UP").replace("↓", r"DOWN") for header in headers]
     body = tabulate(cells, plain, tablefmt="latex_booktabs", colalign=align, disable_numparse=True)
@@ -176,31 +177,3 @@ def _settings(sampling: Sampling) -> str:
             return f"{rounds}{clipped}, {guided}, {sampling.mask_schedule} schedule"
     annealing = ", softmax annealing" if sampling.softmax_annealing else ""
     return f"{sampling.steps} steps, {guided}, {sampling.mask_schedule} schedule{annealing}"
-
-
-# ---------------------------------------------------------------------------------------------- comparison
-
-
-def compare_table(table: Table, ours: Path, evidence: Path) -> tuple[str, list[str]]:
-    """Compare two folders of a table: ("identical", "within tolerance", "different" or "missing", the lines why)."""
-    for folder in (evidence, ours):
-        if not (folder / "table.csv").exists():
-            return "missing", [f"{folder / 'table.csv'}: no such file"]
-    if (ours / "table.csv").read_bytes() == (evidence / "table.csv").read_bytes():
-        return "identical", []
-    a, b = (pd.read_csv(folder / "table.csv") for folder in (ours, evidence))
-    if list(a.columns) != list(b.columns) or list(a["label"]) != list(b["label"]):
-        return "different", ["rows or columns differ"]
-    lines = list(_deviations(table, a, b))
-    return ("different", lines) if lines else ("within tolerance", [])
-
-
-def _deviations(table: Table, ours: pd.DataFrame, evidence: pd.DataFrame) -> Iterator[str]:
-    for column in table.columns:
-        tolerance = column.tolerance
-        for label, a, b in zip(ours["label"], ours[column.metric], evidence[column.metric], strict=True):
-            if math.isnan(a) and math.isnan(b):
-                continue
-            allowed = tolerance.absolute + tolerance.relative * abs(b)
-            if not abs(a - b) <= allowed:
-                yield f"{label}, {column.label}: {a:.6g}, evidence {b:.6g}, tolerance ±{allowed:.3g}"

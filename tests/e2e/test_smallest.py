@@ -93,7 +93,7 @@ def test_every_target_is_made_and_a_second_run_does_nothing(made):
     jobs = list(all_jobs(load_study(made)))
     assert len(list((made / "results/benchmarks").rglob("*.tsv"))) == len(jobs)
     record = json.loads((made / "results/logs/train_tokenizer/titok/vq-16/run.json").read_text())
-    assert record["threads"] == 1 and record["device"] == "cpu"
+    assert record["machine"]["threads"] == 1 and record["device"] == "cpu"
 
 
 def test_the_log_holds_plain_lines_with_rate_and_eta(made):

@@ -3,19 +3,25 @@ import json
 import pytest
 
 from onetok.errors import OnetokError
-from onetok.params import Column, Published, Row, Table, Tolerance
+from onetok.params import Claim, Column, Published, Row, Table
 from onetok.study import load_study
-from onetok.tables import compare_table, protocol, render, table_frame
+from onetok.tables import protocol, render, table_frame
 
 
-def column(metric, label, decimals=2, better="lower", absolute=0.1, relative=0.0):
-    tolerance = Tolerance(absolute=absolute, relative=relative)
-    return Column(metric=metric, label=label, decimals=decimals, better=better, tolerance=tolerance)
+def column(metric, label, decimals=2, better="lower"):
+    return Column(metric=metric, label=label, decimals=decimals, better=better)
 
 
 TABLE = Table(
     title="A title",
     note="A note.",
+    spread=False,
+    controls=(),
+    claims=(
+        Claim(text="Ours has a lower rFID.", metric="rfid", row="ours", relation="below", other="both"),
+        Claim(text="Ours has a higher PSNR.", metric="psnr", row="ours", relation="above", other="both"),
+        Claim(text="Ours is lower than theirs.", metric="rfid", row="ours", relation="below", other="theirs"),
+    ),
     columns=(column("rfid", "rFID"), column("psnr", "PSNR", better="higher")),
     rows=(
         Row(label="ours", tokenizer="titok/a", samples=None, published=None),
@@ -77,16 +83,43 @@ def test_the_protocol_names_what_moves_a_figure(repository):
     assert "Accuracy: share of reconstructions" in text
 
 
+def test_a_claim_is_borne_out_by_the_figures_of_the_run_or_is_not(results):
+    def notes():
+        return render(TABLE, table_frame(TABLE, results), []).markdown.splitlines()
+
+    assert "- Ours has a lower rFID. Holds here: 1.23 against 2.50." in notes()
+    assert "- Ours has a higher PSNR. Does not hold here: 20.00 against 20.00." in notes()
+    assert "- Ours is lower than theirs. Not measured here." in notes()
+    (results / "scores/reconstruction/titok/a/scores.json").write_text(json.dumps({"rfid": 3, "psnr": 20.5}))
+    assert "- Ours has a lower rFID. Does not hold here: 3.00 against 2.50." in notes()
+    assert "- Ours has a higher PSNR. Holds here: 20.50 against 20.00." in notes()
+
+
 @pytest.mark.parametrize(
-    ("rfid", "verdict"), [(1.23456, "identical"), (1.3, "within tolerance"), (1.4, "different")]
+    ("old", "new", "message"),
+    [
+        (
+            "controls: [untrained MaskGIT-ViT]",
+            "controls: [untrained MaskGIT]",
+            "controls.0: 0 rows labelled 'untrained MaskGIT', expected one",
+        ),
+        (
+            'relation: above, other: "MaskGIT-ViT, no guidance"',
+            "relation: above, other: nobody",
+            "claims.0.other: 0 rows labelled 'nobody', expected one",
+        ),
+        (
+            "metric: accuracy, row:",
+            "metric: clip_score, row:",
+            "claims.0.metric: no column of 'clip_score' here",
+        ),
+        ("relation: above", "relation: better", "claims.0.relation: found 'better'"),
+    ],
 )
-def test_comparison_with_evidence(results, tmp_path, rfid, verdict):
-    for folder, value in (("evidence", 1.23456), ("ours", rfid)):
-        scores = results / "scores/reconstruction/titok/a/scores.json"
-        scores.write_text(json.dumps({"rfid": value, "psnr": 20.0}))
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "table.csv").write_text(render(TABLE, table_frame(TABLE, results), []).csv)
-    found, lines = compare_table(TABLE, tmp_path / "ours", tmp_path / "evidence")
-    assert found == verdict
-    assert bool(lines) == (verdict == "different")
-    assert compare_table(TABLE, tmp_path / "nowhere", tmp_path / "evidence")[0] == "missing"
+def test_controls_and_claims_name_rows_and_columns_of_their_table(smallest, old, new, message):
+    path = smallest / "params/tables/generation.yaml"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(OnetokError, match=r"tables\.generation\.class-conditional") as error:
+        load_study(smallest)
+    assert message in str(error.value)

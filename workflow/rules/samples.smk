@@ -6,7 +6,7 @@ REQUIRED INPUTS:
     results/datasets/…/shards and results/encoders/…/weights.safetensors, where captions are read
 
 OUTPUTS:
-    results/samples/<family>/<variant>/{receipt.json, shards/, contact-sheet.png}
+    results/samples/<family>/<variant>/{receipt.json, shards/, tokens.npy, contact-sheet.png}
 """
 
 
@@ -18,6 +18,7 @@ rule sample_images:
     output:
         receipt="results/samples/{family}/{variant}/receipt.json",
         shards=directory("results/samples/{family}/{variant}/shards"),
+        tokens="results/samples/{family}/{variant}/tokens.npy",
         sheet="results/samples/{family}/{variant}/contact-sheet.png",
     log:
         "results/logs/sample_images/{family}/{variant}/log.txt",

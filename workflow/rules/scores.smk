@@ -1,7 +1,7 @@
 """Scores: what a benchmark makes of reconstructions and samples.
 
 REQUIRED INPUTS:
-    results/datasets/…, encoders/…, tokenizers/…, samples/…
+    results/datasets/…, encoders/…, tokenizers/…, tokens/…, samples/…
 
 OUTPUTS:
     results/references/<family>/<variant>/{receipt.json, features.safetensors}       one for each benchmark

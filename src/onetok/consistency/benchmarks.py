@@ -66,6 +66,24 @@ def check_table(study: Study, table: Table) -> Iterator[str]:
                 text = f"columns.{index}.metric: no metric named {column.metric!r}"
                 yield f"{text}; {nearest(column.metric, known)}"
 
+    yield from _labels(table)
+
+
+def _labels(table: Table) -> Iterator[str]:
+    """Yield what is wrong with the rows and columns that controls and claims name."""
+    rows, columns = [row.label for row in table.rows], [column.metric for column in table.columns]
+    named = [(f"controls.{index}", label) for index, label in enumerate(table.controls)]
+    for index, claim in enumerate(table.claims):
+        named += [(f"claims.{index}.row", claim.row), (f"claims.{index}.other", claim.other)]
+        if claim.metric not in columns:
+            yield (
+                f"claims.{index}.metric: no column of {claim.metric!r} here; {nearest(claim.metric, columns)}"
+            )
+    for where, label in named:
+        if rows.count(label) != 1:
+            found = f"{rows.count(label)} rows labelled {label!r}, expected one"
+            yield f"{where}: {found}; {nearest(label, rows)}"
+
 
 def check_speed(study: Study, speed: Speed) -> Iterator[str]:
     if isinstance(speed, TokenizerSpeed):

@@ -41,6 +41,7 @@ GENERATION = {
     "images": "images scored",
     "parameters": "parameters of the generator",
     "distinct": "different images among them",
+    "memorised": "share of samples whose tokens are, one for one, those of a training image",
     "fid": "Fréchet distance of samples to the reference images",
     "inception_score": "inception score by the encoder's classes",
     "inception_score_std": "its standard deviation over splits",

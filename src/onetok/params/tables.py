@@ -9,19 +9,11 @@ from pydantic import Field
 from onetok.params.base import Count, Positive, SamplesName, Strict, TokenizerName
 
 
-class Tolerance(Strict):
-    """How far another machine's figure may lie: |a - b| ≤ absolute + relative · |b|."""
-
-    absolute: float
-    relative: float
-
-
 class Column(Strict):
     metric: str
     label: str
     decimals: Count
     better: Literal["higher", "lower", "neither"]
-    tolerance: Tolerance
 
 
 class Published(Strict):
@@ -38,9 +30,26 @@ class Row(Strict):
     published: Published | None
 
 
+class Claim(Strict):
+    """A sentence about two rows that the figures of a run bear out or do not; the table says which, with them."""
+
+    text: str = Field(description="a whole sentence without figures")
+    metric: str = Field(description="of a column of the table")
+    row: str = Field(description="label of the row that the sentence is about")
+    relation: Literal["above", "below"] = Field(description="where its figure lies, if the sentence is true")
+    other: str = Field(description="label of the row that it is compared with")
+
+
 class Table(Strict):
     title: str
-    note: str
+    note: str = Field(
+        description="what holds whatever is measured; what the figures must bear out is a claim"
+    )
+    spread: bool = Field(description="whether pages show mean ± standard deviation over the kept runs")
+    controls: tuple[str, ...] = Field(
+        strict=False, description="labels of rows that no other row may resemble, such as an untrained model"
+    )
+    claims: tuple[Claim, ...] = Field(strict=False)
     columns: tuple[Column, ...] = Field(strict=False)
     rows: tuple[Row, ...] = Field(strict=False)
 

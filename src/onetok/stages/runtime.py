@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
 import platform
@@ -23,6 +22,7 @@ from accelerate import PartialState
 from threadpoolctl import threadpool_limits
 
 from onetok.errors import OnetokError
+from onetok.machine import machine_record
 from onetok.params import Study
 from onetok.plan import STAGE_OF_KIND, Job, plan
 from onetok.receipts import check_inputs, scratch_folder, write_receipt
@@ -137,22 +137,16 @@ def _clear(context: Context) -> None:
 
 
 def _record(context: Context, started: float) -> None:
-    """Write run.json: the host, the time and the versions, which a receipt must not hold."""
+    """Write run.json: the host, the time and the machine, which a receipt must not hold."""
     record: dict[str, Any] = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(started)),
         "seconds": round(time.time() - started, 3),
         "host": platform.node(),
-        "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
         "processes": context.processes.num_processes,
         "device": str(context.device),
-        "gpu": torch.cuda.get_device_name() if context.device.type == "cuda" else None,
         "git": _git_commit(),
-        "python": platform.python_version(),
-        "packages": {
-            name: importlib.metadata.version(name) for name in ("torch", "accelerate", "numpy", "pillow")
-        },
+        "machine": machine_record(context.device),
     }
     (context.logs / "run.json").write_text(json.dumps(record, indent=2) + "\n")
 

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from onetok.data.images import encode_png, to_uint8
 from onetok.data.shards import Shards, write_shards
 from onetok.data.sources import Sample
+from onetok.data.tokens import id_dtype
 from onetok.errors import OnetokError
 from onetok.models.quantizers import tokens_from_drawn
 from onetok.models.text_conditions import EncodedCaptions
@@ -137,14 +139,16 @@ def sample_images(context: Context) -> None:
         asked = subjects.ask(images)
         drawn = generator.sample(asked.condition, sampling, ImageRandom(entry.seed, images, context.device))
         decoded = tokenizer.decode(tokens_from_drawn(tokenizer, drawn), asked.texts)
-        return {"pixels": to_uint8(decoded).cpu().numpy()}
+        return {"pixels": to_uint8(decoded).cpu().numpy(), "tokens": to_kept(drawn, tokenizer.codebook_size)}
 
     parts = -(-count // entry.micro_batch)
     micro_batches = MicroBatches(count, entry.micro_batch)
     label = f"sample_images {context.job.name}"
-    drawn = work_in_parts(context, parts, micro_batches, draw, label, "micro-batches")
-    if drawn is None:
+    computed = work_in_parts(context, parts, micro_batches, draw, label, "micro-batches")
+    if computed is None:
         return
+    drawn = list(computed)
+    np.save(context.folder / "tokens.npy", np.concatenate([arrays["tokens"] for arrays in drawn]))
     pixels = np.concatenate([arrays["pixels"] for arrays in drawn])
     samples = (
         Sample(f"sample-{i:06d}", encode_png(image), "png", subjects.label(i), subjects.caption(i))
@@ -155,6 +159,12 @@ def sample_images(context: Context) -> None:
     columns = max(1, min(SHEET_COLUMNS, count // subjects.cycle))
     shown = [row + subjects.cycle * column for row in range(rows) for column in range(columns)]
     grid(pixels[shown], columns=columns).save(context.folder / "contact-sheet.png")
+
+
+def to_kept(drawn: Tensor, codebook_size: int | None) -> NDArray[Any]:
+    """Return what a generator drew as it is kept beside the images: ids (b, N) in few bytes, or latents (b, N, C)."""
+    tokens: NDArray[Any] = drawn.cpu().numpy()
+    return tokens if codebook_size is None else tokens.astype(id_dtype(codebook_size))
 
 
 def subjects_of(context: Context, entry: Samples) -> Subjects:

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from onetok.data.images import decode
 from onetok.data.shards import Shards
+from onetok.data.tokens import TokenCache
 from onetok.errors import OnetokError
+from onetok.metrics.memorisation import memorised_share
 from onetok.metrics.suites import generation_suite
-from onetok.params import SampledBenchmark, TextToImageBenchmark
+from onetok.params import SampledBenchmark, TextToImageBenchmark, TrainedGenerator
 from onetok.progress import track
 from onetok.registry import load_encoder, load_model
 from onetok.stages.captions import Matched, Watched, build_detector
@@ -58,6 +60,13 @@ def score_samples(context: Context) -> None:
         "distinct": len(distinct),
         "parameters": sum(p.numel() for p in generator.parameters()),
     }
+    source = context.study.generators[entry.generator]
+    if isinstance(source, TrainedGenerator):
+        drawn = np.load(Path("results/samples") / name / "tokens.npy")
+        cache = TokenCache(Path("results/tokens") / source.tokens)
+        scores["memorised"] = memorised_share(drawn, cache.tokens)
+    else:
+        scores["memorised"] = None  # what a released generator was trained on is not here
     if asked is not None:
         scores |= asked.scores()
     write_scores(context.folder, scores)

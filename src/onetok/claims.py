@@ -1,0 +1,39 @@
+"""Claims of tables: sentences of params about two rows, with what the figures of a run say of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from operator import gt, lt
+
+import pandas as pd
+
+from onetok.params import Claim, Table
+
+RELATIONS: dict[str, Callable[[float, float], bool]] = {"above": gt, "below": lt}
+
+
+def holds(claim: Claim, frame: pd.DataFrame) -> bool | None:
+    """Return whether the figures of a table bear a claim out; None where one of the two is not measured."""
+    row, other = compared(claim, frame)
+    if math.isnan(row) or math.isnan(other):
+        return None
+    return RELATIONS[claim.relation](row, other)
+
+
+def compared(claim: Claim, frame: pd.DataFrame) -> tuple[float, float]:
+    """Return the figures of the claim's row and of the row that it is compared with."""
+    figures = dict(zip(frame["label"], frame[claim.metric], strict=True))
+    return figures[claim.row], figures[claim.other]
+
+
+def claim_lines(table: Table, frame: pd.DataFrame) -> Iterator[str]:
+    """Yield each claim of a table with its outcome: frame holds the figures, one row a label."""
+    decimals = {column.metric: column.decimals for column in table.columns}
+    for claim in table.claims:
+        outcome = holds(claim, frame)
+        if outcome is None:
+            yield f"{claim.text} Not measured here."
+            continue
+        row, other = (f"{figure:.{decimals[claim.metric]}f}" for figure in compared(claim, frame))
+        yield f"{claim.text} {'Holds' if outcome else 'Does not hold'} here: {row} against {other}."
