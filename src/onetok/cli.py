@@ -245,3 +245,7 @@ def pin(arguments: argparse.Namespace) -> int:
     line = yaml.safe_dump(weights, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
     print(f"weights: {line.strip()}")
     return 0
+
+
+if __name__ == "__main__":
+    main()

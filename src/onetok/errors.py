@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
+from typing import Any
 
 
 class OnetokError(Exception):
@@ -13,6 +15,16 @@ class OnetokError(Exception):
 def one_line(error: BaseException) -> str:
     """Return what an error says as part of a message: without line ends, its kind where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def shown(value: Any) -> str:
+    """Return a value as part of a message, its middle left out where it is long or deep."""
+    return _SHORT.repr(value)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 80
+_SHORT.maxlevel = 3
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from onetok.consistency import inconsistencies
-from onetok.errors import OnetokError, nearest, one_line
+from onetok.errors import OnetokError, nearest, one_line, shown
 from onetok.params import CurvesFigure, RefersTo, Study
 
 # Which kinds a file in each folder of params/ may define.
@@ -150,19 +150,21 @@ def _explain(detail: dict[str, Any], files: Mapping[tuple[str, str], str]) -> st
     found = detail["input"]
     match detail["type"]:
         case "extra_forbidden":
-            return f"{where}: unknown key, found value {found!r}; {nearest(str(path[-1]), siblings)}"
+            return f"{where}: unknown key, found value {shown(found)}; {nearest(str(path[-1]), siblings)}"
         case "missing":
-            return f"{where}: missing key; found {', '.join(found) if isinstance(found, dict) else found!r}"
+            return (
+                f"{where}: missing key; found {', '.join(found) if isinstance(found, dict) else shown(found)}"
+            )
         case "union_tag_invalid":
             tags = [tag.strip(" '") for tag in detail["ctx"]["expected_tags"].split(",")]
-            return f"{where}.kind: found {detail['ctx']['tag']!r}; {nearest(detail['ctx']['tag'], tags)}"
+            return f"{where}.kind: found {shown(detail['ctx']['tag'])}; {nearest(detail['ctx']['tag'], tags)}"
         case "union_tag_not_found":
             return f"{where}: missing key 'kind'"
         case "literal_error":
             options = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
             expected = f"expected {detail['ctx']['expected']}; {nearest(str(found), options)}"
-            return f"{where}: found {found!r}, {expected}"
-    return f"{where}: found {found!r} ({type(found).__name__}); {detail['msg'][0].lower()}{detail['msg'][1:]}"
+            return f"{where}: found {shown(found)}, {expected}"
+    return f"{where}: found {shown(found)} ({type(found).__name__}); {detail['msg'][0].lower()}{detail['msg'][1:]}"
 
 
 def _walk(kind: str, path: list[Any]) -> tuple[list[str], list[str], list[Any]]:

@@ -104,22 +104,6 @@ def test_a_slice_holds_what_its_job_uses_and_no_more(repository, smallest):
     }
 
 
-def test_an_option_that_is_null_changes_no_slice(smallest):
-    """It came after artefacts had been made, and where nobody uses it, these hold as they are."""
-    study = load_study(smallest)
-    for option, unused, used in (
-        ("captions", ("tokens", "titok/vq-16"), ("tokens", "captioned/scenes-vq")),
-        (
-            "captions",
-            ("scores/reconstruction", "titok/vq-16"),
-            ("scores/reconstruction", "tatitok/scenes-vq"),
-        ),
-        ("text", ("samples", "maskgit/tiny"), ("samples", "maskgen_tuned/vq")),
-    ):
-        assert option not in plan(study, *unused).params
-        assert plan(study, *used).params[option]
-
-
 def test_a_cache_with_captions_is_made_of_its_text_encoder(smallest):
     study = load_study(smallest)
     encoder = plan(study, "encoders", "clip/digits").artefact

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from onetok.consistency.benchmarks import check_benchmark, check_speed, check_table
+from onetok.consistency.benchmarks import check_benchmark, check_figure, check_speed, check_table
 from onetok.consistency.datasets import check_dataset
 from onetok.consistency.encoders import check_encoder
 from onetok.consistency.generators import check_generator, check_samples
@@ -35,4 +35,5 @@ CHECKS: dict[str, Any] = {
     "benchmarks": check_benchmark,
     "tables": check_table,
     "speeds": check_speed,
+    "figures": check_figure,
 }

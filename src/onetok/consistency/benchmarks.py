@@ -10,25 +10,34 @@ from onetok.derived import tokenizer_of
 from onetok.errors import nearest
 from onetok.metrics import names
 from onetok.params import (
+    READS_CAPTIONS,
     Benchmark,
     CLIPEncoder,
+    CurvesFigure,
+    Figure,
     InceptionEncoder,
     LPIPSEncoder,
     OpenCLIPEncoder,
     Pair,
     PairSpeed,
+    PromptsFigure,
     ReconstructionBenchmark,
     Speed,
     Study,
     Table,
     TextToImageBenchmark,
     TokenizerSpeed,
+    TrainedGenerator,
+    TrainedTokenizer,
     UnreleasedSystem,
 )
+
+SSIM_WINDOW = 11
 
 
 def check_benchmark(study: Study, benchmark: Benchmark) -> Iterator[str]:
     yield from check_images(benchmark.images)
+    yield from _counts(benchmark)
     if benchmark.split == "train":
         yield from check_trained_on(study, benchmark.dataset)
     for role, name in (("encoder", benchmark.encoder), ("judge", benchmark.judge)):
@@ -46,6 +55,20 @@ def check_benchmark(study: Study, benchmark: Benchmark) -> Iterator[str]:
     if isinstance(benchmark, ReconstructionBenchmark) and benchmark.captions is not None:
         yield from check_captions(study, benchmark.dataset)
         yield from _detector(study, benchmark, benchmark.captions.detector)
+
+
+def _counts(benchmark: Benchmark) -> Iterator[str]:
+    """Check what depends on the number of images, as far as params say it."""
+    if isinstance(benchmark, ReconstructionBenchmark):
+        if benchmark.images.size < SSIM_WINDOW:
+            yield f"images.size {benchmark.images.size} is below {SSIM_WINDOW}, the side of SSIM's window"
+        return
+    if benchmark.inception_splits > benchmark.samples:
+        yield f"inception_splits {benchmark.inception_splits} of {benchmark.samples} samples: one would be empty"
+    fewest = min(benchmark.manifold_images, benchmark.samples)
+    if benchmark.neighbours >= fewest:
+        text = f"neighbours {benchmark.neighbours}, expected fewer than the {fewest} images"
+        yield f"{text} of manifold_images and of samples"
 
 
 def _detector(study: Study, benchmark: Benchmark, detector: str | None) -> Iterator[str]:
@@ -83,6 +106,20 @@ def _labels(table: Table) -> Iterator[str]:
         if rows.count(label) != 1:
             found = f"{rows.count(label)} rows labelled {label!r}, expected one"
             yield f"{where}: {found}; {nearest(label, rows)}"
+
+
+def check_figure(study: Study, figure: Figure) -> Iterator[str]:
+    if isinstance(figure, PromptsFigure):
+        for name in figure.samples:
+            generator = study.generators[study.samples[name].generator]
+            if not isinstance(generator, READS_CAPTIONS):
+                yield f"samples: {name} are of classes, expected samples of captions"
+    if isinstance(figure, CurvesFigure):
+        for run in figure.runs:
+            kind, name = run.split("/", 1)
+            entry = getattr(study, kind)[name]
+            if not isinstance(entry, TrainedTokenizer | TrainedGenerator):
+                yield f"runs: {run} of kind {entry.kind} is not trained here, so it has no scalars"
 
 
 def check_speed(study: Study, speed: Speed) -> Iterator[str]:

@@ -6,21 +6,48 @@ from collections.abc import Iterator
 from typing import get_args
 
 from onetok.data.scenes import requests as scene_requests
-from onetok.params import Dataset, ImageFolderSource, SceneShape, ScenesSource, SplitScenes, Study
+from onetok.params import (
+    Dataset,
+    DigitsSource,
+    HoldOut,
+    ImageFolderSource,
+    SceneShape,
+    ScenesSource,
+    SplitScenes,
+    Study,
+)
 
 IMAGENET_CLASSES = 1000
-
+DIGITS_CLASSES = 10
+DIGITS_PER_CLASS = 174  # in the smallest class
+SPLITS = {  # of each kind of source
+    "digits": ("hold-out",),
+    "imagefolder": ("hold-out", "folders", "evaluation"),
+    "scenes": ("scenes",),
+}
 
 SCENE_SHAPES = get_args(SceneShape)
 
 
 def check_dataset(study: Study, dataset: Dataset) -> Iterator[str]:
-    source = dataset.source
+    source, split = dataset.source, dataset.split
+    if split.kind not in SPLITS[source.kind]:
+        expected = " or ".join(SPLITS[source.kind])
+        yield f"split.kind: found {split.kind}, a source of kind {source.kind} needs {expected}"
     if isinstance(source, ScenesSource):
         yield from _scenes(source, dataset)
         return
     if source.caption is not None and "{class}" not in source.caption:
         yield f"source.caption: {source.caption!r} lacks {{class}}; without captions, it is null"
+    if isinstance(source, DigitsSource) and dataset.classes != DIGITS_CLASSES:
+        yield f"classes {dataset.classes}, but there are {DIGITS_CLASSES} digits"
+    if (
+        isinstance(source, DigitsSource)
+        and isinstance(split, HoldOut)
+        and split.per_class >= DIGITS_PER_CLASS
+    ):
+        text = f"split.per_class {split.per_class} leaves nothing to train on"
+        yield f"{text}: the smallest class of digits has {DIGITS_PER_CLASS} images"
     imagenet = isinstance(source, ImageFolderSource) and source.class_names == "imagenet"
     if imagenet and dataset.classes != IMAGENET_CLASSES:
         yield f"source.class_names: imagenet needs {IMAGENET_CLASSES} classes, found {dataset.classes}"

@@ -25,6 +25,9 @@ def check_encoder(study: Study, encoder: Encoder) -> Iterator[str]:
 
 
 def _classifier(encoder: ClassifierEncoder) -> Iterator[str]:
+    if encoder.images.size % 2 ** len(encoder.model.channels):
+        halvings = len(encoder.model.channels)
+        yield f"model.channels: {halvings} stages cannot halve images.size {encoder.images.size} that often"
     for channels in encoder.model.channels:
         if channels % CLASSIFIER_GROUPS:
             yield f"model.channels: {channels} is not a multiple of the {CLASSIFIER_GROUPS} norm groups"

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from onetok.params import DigitsSource, EvaluationOnly, Images, Study, Training
+from onetok.params import DigitsSource, EvaluationOnly, Images, Schedule, Study, Training
 
 
 def check_training(training: Training) -> Iterator[str]:
+    if training.steps > 0:  # with 0, the model stays as it is initialised
+        yield from check_schedule("training.schedule", training.schedule, training.steps)
     if training.batch % training.accumulation:
         yield f"training.batch {training.batch} is not a multiple of accumulation {training.accumulation}"
     if training.checkpoint_every % training.log_every:
         # A row of scalars must not straddle a checkpoint of an interrupted run.
         text = f"training.checkpoint_every {training.checkpoint_every} is not a multiple of log_every"
         yield f"{text} {training.log_every}"
+
+
+def check_schedule(where: str, schedule: Schedule, steps: int) -> Iterator[str]:
+    if schedule.warmup >= steps:
+        text = f"{where}.warmup {schedule.warmup} is not below the {steps} steps that it belongs to"
+        yield f"{text}: the learning rate would never be reached"
 
 
 def check_images(images: Images) -> Iterator[str]:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from onetok.consistency.encoders import check_text_encoder
-from onetok.consistency.shared import check_captions, check_images, check_trained_on, check_training
+from onetok.consistency.shared import (
+    check_captions,
+    check_images,
+    check_schedule,
+    check_trained_on,
+    check_training,
+)
 from onetok.derived import PUBLISHED_TEXT, quantizer_of
 from onetok.params import (
     READS_TEXT,
@@ -99,6 +105,9 @@ def _proxy(study: Study, tokenizer: Stage1Tokenizer) -> Iterator[str]:
 
 
 def _perceptual(study: Study, tokenizer: PixelTokenizer) -> Iterator[str]:
+    losses = tokenizer.losses
+    if not any((losses.l1, losses.l2, *(term.weight for term in losses.perceptual))):
+        yield "losses: the weights of l1, l2 and perceptual are 0, so that images would not be rebuilt"
     for index, term in enumerate(tokenizer.losses.perceptual):
         encoder, where = study.encoders[term.encoder], f"losses.perceptual.{index}"
         if isinstance(encoder, InceptionEncoder):
@@ -117,6 +126,13 @@ def _adversarial(tokenizer: PixelTokenizer) -> Iterator[str]:
     if adversarial.start >= tokenizer.training.steps:
         text = f"losses.adversarial.start {adversarial.start} is not below training.steps"
         yield f"{text} {tokenizer.training.steps}; without a discriminator, adversarial is null"
+        return
+    steps = tokenizer.training.steps - adversarial.start
+    yield from check_schedule("losses.adversarial.schedule", adversarial.schedule, steps)
+    stages, size = adversarial.discriminator.stages, tokenizer.images.size
+    if size < 2 ** len(stages):
+        text = f"losses.adversarial.discriminator.stages: {len(stages)} cannot halve images.size {size}"
+        yield f"{text} that often"
     groups = adversarial.discriminator.groups
     for channels in adversarial.discriminator.stages:
         if channels % groups:

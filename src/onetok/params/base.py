@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field
 
+# Every number has bounds: a value that no training, sampling or metric can use is refused before anything runs.
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
+BelowOne = Annotated[
+    float, Field(ge=0, lt=1)
+]  # decays and dropouts, which at 1 would keep or drop everything
+PositiveFloat = Annotated[float, Field(gt=0, le=1e30)]  # networks compute in float32, which ends at 3.4e38
+NonNegativeFloat = Annotated[float, Field(ge=0, le=1e30)]
+Positive = Annotated[int, Field(gt=0, lt=2**31)]
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what torch and NumPy take alike
+Pixels = Annotated[int, Field(gt=0, le=2**14)]  # a side of an image
+Width = Annotated[int, Field(gt=0, le=2**16)]  # channels of a layer, places of a sequence
+Depth = Annotated[int, Field(gt=0, le=2**10)]  # layers or blocks, one after the other
+CodebookSize = Annotated[int, Field(ge=2, le=2**24)]
+Iterations = Annotated[int, Field(gt=0, le=10_000)]  # steps of sampling, rounds of a measurement
+Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", description="some text in one line")]
 VariantKey = Annotated[str, Field(pattern=r"^[a-z0-9_]+/[a-z0-9][a-z0-9-]*$", description="family/variant")]
 Sha256 = Annotated[
     str, Field(pattern=r"^[0-9a-f]{8,64}$", description="the digest, or its first 8 or more digits")
@@ -33,23 +46,10 @@ SamplesName = Annotated[VariantKey, RefersTo("samples")]
 BenchmarkName = Annotated[VariantKey, RefersTo("benchmarks")]
 
 
-@dataclass(frozen=True)
-class LeftOutIfNull:
-    """Marks an option that came after artefacts had been made: where it is null, these still hold."""
-
-
 class Strict(BaseModel):
-    """Unknown keys, missing keys and values of another type are errors.
+    """Unknown keys, missing keys, values of another type and numbers that are not finite are errors.
 
     Fields that are tuples say strict=False: YAML and JSON have lists alone.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    @model_serializer(mode="wrap")
-    def _serialize(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        content: dict[str, Any] = handler(self)
-        for name, field in type(self).model_fields.items():
-            if LeftOutIfNull() in field.metadata and content.get(name) is None:
-                content.pop(name, None)
-        return content

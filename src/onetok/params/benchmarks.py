@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from onetok.params.base import Count, DatasetName, EncoderName, LeftOutIfNull, Positive, Strict
+from onetok.params.base import DatasetName, EncoderName, Positive, Seed, Strict
 from onetok.params.datasets import Images
 
 
@@ -32,17 +32,17 @@ class ReadingCaptions(Strict):
     """Whether pictures show what their captions ask for, and whether a tokenizer uses the captions that it reads."""
 
     detector: Detector | None = Field(description="null: the captions come without prompt records")
-    shuffle_seed: Count = Field(description="of the captions given to other images, as a control")
+    shuffle_seed: Seed = Field(description="of the captions given to other images, as a control")
 
 
 class ReconstructionBenchmark(Reference):
     kind: Literal["reconstruction"]
     inception_splits: Positive
-    captions: Annotated[ReadingCaptions | None, LeftOutIfNull()]
+    captions: ReadingCaptions | None
 
 
 class SampledBenchmark(Reference):
-    samples: Positive
+    samples: Annotated[Positive, Field(ge=2)] = Field(description="2 at least: FID needs a covariance")
     inception_splits: Positive
     manifold_images: Positive = Field(description="reference images of precision and recall")
     neighbours: Positive

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from onetok.params.base import Caption, Count, Fraction, Positive, Strict
+from onetok.params.base import Caption, Count, Fraction, Name, Pixels, Positive, Seed, Strict
 
 SceneShape = Literal["circle", "square", "triangle"]
 SceneColor = Literal["red", "green", "blue", "yellow", "purple", "cyan"]
@@ -19,7 +19,7 @@ class DigitsSource(Strict):
     """The 1,797 scanned digits that scikit-learn ships, upscaled to square RGB images."""
 
     kind: Literal["digits"]
-    size: Positive
+    size: Pixels
     filter: Literal["nearest", "bilinear", "bicubic"]
     caption: Caption | None = Field(description="{class} is zero … nine")
 
@@ -28,7 +28,7 @@ class ImageFolderSource(Strict):
     """Class sub-folders of images; a `.txt` beside an image is its caption. Bytes are kept as they are."""
 
     kind: Literal["imagefolder"]
-    path: str
+    path: Name
     caption: Caption | None = Field(description="of images without a `.txt` beside them")
     class_names: Literal["folders", "imagenet"] = Field(description="what {class} is in the caption")
 
@@ -37,10 +37,10 @@ class ScenesSource(Strict):
     """Generated pictures of flat shapes in a grid of 2 x 2 cells, with captions (onetok.data.scenes)."""
 
     kind: Literal["scenes"]
-    seed: Count
-    size: Positive = Field(description="of the square picture, pixels; even")
+    seed: Seed
+    size: Pixels = Field(description="of the square picture, pixels; even")
     colors: tuple[SceneColor, ...] = Field(strict=False, min_length=2)
-    sides: tuple[Positive, Positive] = Field(strict=False, description="of a shape, pixels: least and most")
+    sides: tuple[Pixels, Pixels] = Field(strict=False, description="of a shape, pixels: least and most")
     jitter: Count = Field(description="most pixels between the middles of a shape and of its cell, each way")
     vividness: tuple[Fraction, Fraction] = Field(
         strict=False, description="brightness of colours in the dullest and in the most vivid scene"
@@ -65,15 +65,15 @@ class HoldOut(Strict):
 
     kind: Literal["hold-out"]
     per_class: Positive
-    seed: Count
+    seed: Seed
 
 
 class SplitFolders(Strict):
     """The source has one sub-folder for each split, with the classes below."""
 
     kind: Literal["folders"]
-    train: str
-    val: str
+    train: Name
+    val: Name
 
 
 class EvaluationOnly(Strict):
@@ -101,12 +101,14 @@ class Dataset(Strict):
 class Images(Strict):
     """How a stored image becomes a square tensor: shorter edge resized, then cropped."""
 
-    shorter_edge: Positive
-    size: Positive
+    shorter_edge: Pixels
+    size: Pixels
     filter: Literal["nearest", "bilinear", "bicubic"]
 
 
 class TrainingImages(Images):
     crop: Literal["center", "random"]
     flip: bool
-    shift: Count = Field(description="random translation of up to so many pixels, edges repeated")
+    shift: Annotated[Count, Field(le=2**14)] = Field(
+        description="random translation of up to so many pixels, edges repeated"
+    )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from onetok.params.base import DatasetName, Fraction, Positive, Sha256, Strict
+from onetok.params.base import BelowOne, DatasetName, Depth, Name, Pixels, Sha256, Strict, Width
 from onetok.params.datasets import TrainingImages
 from onetok.params.training import Training
 
@@ -20,7 +20,7 @@ class WeightsFile(Strict):
     hub: str | None
     revision: str | None
     url: str | None
-    file: str
+    file: Name
     sha256: Sha256 | None
 
 
@@ -28,9 +28,11 @@ CLASSIFIER_GROUPS = 8  # of every GroupNorm
 
 
 class ClassifierModel(Strict):
-    channels: tuple[Positive, ...] = Field(strict=False)
-    features: Positive
-    dropout: Fraction
+    channels: tuple[Width, ...] = Field(
+        strict=False, min_length=1, max_length=14, description="of each stage, which halves the side"
+    )
+    features: Width
+    dropout: BelowOne
 
 
 class ClassifierEncoder(Strict):
@@ -40,7 +42,7 @@ class ClassifierEncoder(Strict):
     dataset: DatasetName
     images: TrainingImages
     model: ClassifierModel
-    label_smoothing: Fraction
+    label_smoothing: BelowOne
     training: Training
 
 
@@ -55,7 +57,7 @@ class ConvNeXtEncoder(Strict):
     """ConvNeXt-S as torchvision publishes it: the perceptual network of the papers."""
 
     kind: Literal["convnext"]
-    input_size: Positive
+    input_size: Pixels
     weights: WeightsFile
 
 
@@ -68,15 +70,15 @@ class LPIPSEncoder(Strict):
 
 
 class CLIPModel(Strict):
-    patch_size: Positive
-    vision_width: Positive
-    vision_layers: Positive
-    vision_head_width: Positive
-    context_length: Positive = Field(description="token ids of a caption, both ends included")
-    text_width: Positive
-    text_layers: Positive
-    text_heads: Positive
-    embedding: Positive = Field(description="width of the space that images and texts share")
+    patch_size: Pixels
+    vision_width: Width
+    vision_layers: Depth
+    vision_head_width: Width
+    context_length: Width = Field(description="token ids of a caption, both ends included")
+    text_width: Width
+    text_layers: Depth
+    text_heads: Width
+    embedding: Width = Field(description="width of the space that images and texts share")
     quick_gelu: bool
 
 
@@ -94,7 +96,7 @@ class OpenCLIPEncoder(Strict):
     """A CLIP as open_clip publishes it."""
 
     kind: Literal["open-clip"]
-    architecture: str = Field(description="as open_clip names it; OpenAI's weights need a quickgelu one")
+    architecture: Name = Field(description="as open_clip names it; OpenAI's weights need a quickgelu one")
     weights: WeightsFile
 
 

@@ -7,16 +7,22 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from onetok.params.base import (
+    BelowOne,
     BenchmarkName,
     Count,
+    Depth,
     EncoderName,
     Fraction,
     GeneratorName,
-    LeftOutIfNull,
+    Iterations,
+    NonNegativeFloat,
     Positive,
+    PositiveFloat,
+    Seed,
     Strict,
     TokenizerName,
     TokensName,
+    Width,
 )
 from onetok.params.encoders import WeightsFile
 from onetok.params.training import Training
@@ -25,17 +31,17 @@ MaskSchedule = Literal["arccos", "cosine", "linear", "root", "square"]
 
 
 class GeneratorModel(Strict):
-    width: Positive
-    layers: Positive = Field(description="even for the U-ViT, which has one more block in the middle")
-    heads: Positive
-    hidden: Positive
-    dropout: Fraction
-    attention_dropout: Fraction
-    class_dropout: Fraction
+    width: Width
+    layers: Depth = Field(description="even for the U-ViT, which has one more block in the middle")
+    heads: Width
+    hidden: Width
+    dropout: BelowOne
+    attention_dropout: BelowOne
+    class_dropout: BelowOne
 
 
 class MaskGITModel(GeneratorModel):
-    init_std: float
+    init_std: PositiveFloat
 
 
 class RARModel(MaskGITModel):
@@ -44,7 +50,7 @@ class RARModel(MaskGITModel):
 
 class MaskedLoss(Strict):
     mask_schedule: MaskSchedule
-    label_smoothing: Fraction
+    label_smoothing: BelowOne
     unmasked_weight: Fraction
 
 
@@ -86,33 +92,33 @@ class RARGenerator(ClassGenerator):
 class MaskGenModel(Strict):
     """An MM-DiT over tokens and text."""
 
-    width: Positive
-    layers: Positive
-    heads: Positive
-    aesthetic_width: Annotated[Positive, Field(multiple_of=2)] = Field(
+    width: Width
+    layers: Depth
+    heads: Width
+    aesthetic_width: Annotated[Width, Field(multiple_of=2)] = Field(
         description="of the embedded aesthetic score: a sine and a cosine of each frequency"
     )
-    text_dropout: Fraction = Field(description="share of training samples that see the empty caption")
+    text_dropout: BelowOne = Field(description="share of training samples that see the empty caption")
 
 
 class DiffusionHead(Strict):
-    width: Positive
-    layers: Positive
+    width: Width
+    layers: Depth
 
 
 class MaskGenVQModel(MaskGenModel):
-    init_std: float
+    init_std: PositiveFloat
     checkpointing: bool = Field(description="compute activations twice rather than keep them: less memory")
 
 
 class MaskGenKLModel(MaskGenVQModel):
-    scale: Annotated[float, Field(gt=0)] = Field(description="of the latents, to a variance near 1")
+    scale: PositiveFloat = Field(description="of the latents, to a variance near 1")
     head: DiffusionHead
 
 
 class DiffusionLoss(Strict):
     mask_schedule: MaskSchedule
-    repeats: Positive = Field(description="times that the head sees a masked token, each with other noise")
+    repeats: Iterations = Field(description="times that the head sees a masked token, each with other noise")
 
 
 class CaptionChoice(Strict):
@@ -167,7 +173,7 @@ class PublishedMaskGenVQ(PublishedTextGenerator):
 
 
 class PublishedMaskGenKLModel(MaskGenModel):
-    scale: Annotated[float, Field(gt=0)]
+    scale: PositiveFloat
     head: DiffusionHead
 
 
@@ -209,14 +215,14 @@ class Guidance(Strict):
     kind: Literal[
         "constant", "linear", "power-cosine", "maskgen-linear", "maskgen-cosine", "maskgen-flipped-cosine"
     ]
-    scale: Annotated[float, Field(ge=0)]
-    power: float = Field(description="exponent of the cosines; unused by the others")
+    scale: NonNegativeFloat
+    power: NonNegativeFloat = Field(description="exponent of the cosines; unused by the others")
 
 
 class MaskedSampling(Strict):
     kind: Literal["masked"]
-    steps: Positive
-    temperature: float
+    steps: Iterations
+    temperature: NonNegativeFloat
     guidance: Guidance
     mask_schedule: MaskSchedule
     softmax_annealing: bool
@@ -224,7 +230,7 @@ class MaskedSampling(Strict):
 
 class AutoregressiveSampling(Strict):
     kind: Literal["autoregressive"]
-    temperature: float
+    temperature: NonNegativeFloat
     guidance: Guidance
 
 
@@ -232,18 +238,18 @@ class RevealGuidance(Strict):
     """Guidance that grows with the tokens that are known."""
 
     kind: Literal["constant", "linear"]
-    scale: Annotated[float, Field(ge=1)] = Field(description="1 is no guidance")
+    scale: Annotated[PositiveFloat, Field(ge=1)] = Field(description="1 is no guidance")
 
 
 class LatentSampling(Strict):
     kind: Literal["latents"]
-    rounds: Positive
+    rounds: Iterations
     diffusion_steps: Annotated[int, Field(ge=2, le=1000)] = Field(
         description="of the 1000 that the head was trained on, in each round"
     )
-    temperature: float = Field(description="of the noise that a step of the diffusion adds")
-    clip: float | None = Field(
-        gt=0, description="bound of the predicted latents in the generator's scale; null: none, as published"
+    temperature: NonNegativeFloat = Field(description="of the noise that a step of the diffusion adds")
+    clip: PositiveFloat | None = Field(
+        description="bound of the predicted latents in the generator's scale; null: none, as published"
     )
     guidance: RevealGuidance
     mask_schedule: MaskSchedule
@@ -258,7 +264,7 @@ class TextSampling(Strict):
     captions: Literal["own", "shuffled"] = Field(
         description="shuffled: those of other images of the benchmark, as a control"
     )
-    aesthetic: float = Field(description="score that the image shall have")
+    aesthetic: Annotated[float, Field(ge=0, le=10)] = Field(description="score that the image shall have")
 
 
 class Samples(Strict):
@@ -266,9 +272,7 @@ class Samples(Strict):
 
     generator: GeneratorName
     benchmark: BenchmarkName
-    seed: Count
+    seed: Seed
     micro_batch: Positive
     sampling: Sampling
-    text: Annotated[TextSampling | None, LeftOutIfNull()] = Field(
-        description="null for generators of classes"
-    )
+    text: TextSampling | None = Field(description="null for generators of classes")

@@ -6,7 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from onetok.params.base import Count, Positive, SamplesName, Strict, TokenizerName
+from onetok.params.base import (
+    Depth,
+    Iterations,
+    Pixels,
+    Positive,
+    PositiveFloat,
+    SamplesName,
+    Seed,
+    Strict,
+    TokenizerName,
+    Width,
+)
 from onetok.params.generators import GeneratorModel, MaskedSampling
 from onetok.params.tokenizers import PublishedModel
 
@@ -25,8 +36,8 @@ class TokenizerSpeed(Strict):
     kind: Literal["tokenizers"]
     title: str
     tokenizers: tuple[TokenizerName, ...] = Field(strict=False, min_length=1)
-    seed: Count
-    rounds: Positive = Field(description="in each, a call and its products are timed once; medians count")
+    seed: Seed
+    rounds: Iterations = Field(description="in each, a call and its products are timed once; medians count")
     cpu: Execution
     cuda: Execution
 
@@ -51,8 +62,8 @@ class GeneratorSpeed(Strict):
 
     kind: Literal["generators"]
     title: str
-    seed: Count
-    rounds: Positive = Field(description="in each, a call is timed between two measurements of the machine")
+    seed: Seed
+    rounds: Iterations = Field(description="in each, a call is timed between two measurements of the machine")
     cpu: GeneratorExecution
     cuda: GeneratorExecution
 
@@ -75,7 +86,7 @@ class UnreleasedSystem(Strict):
     """TiTok and MaskGIT-ViT of which no weights were released; what is known of them is written here."""
 
     kind: Literal["unreleased"]
-    size: Positive = Field(description="of an image's side")
+    size: Pixels = Field(description="of an image's side")
     stages: Literal[1, 2] = Field(description="1: the decoder makes pixels; 2: it makes a VQGAN's codes")
     tokenizer: PublishedModel
     generator: UnreleasedGenerator
@@ -83,20 +94,22 @@ class UnreleasedSystem(Strict):
 
 
 class DiTModel(Strict):
-    width: Positive
-    layers: Positive
-    heads: Positive
-    patch: Positive
-    latent: Positive = Field(description="side of the VAE's latent image")
-    channels: Positive = Field(description="of the latent image")
+    width: Annotated[Width, Field(multiple_of=4)] = Field(
+        description="a sine and a cosine of each frequency, by row and by column"
+    )
+    layers: Depth
+    heads: Width
+    patch: Pixels
+    latent: Pixels = Field(description="side of the VAE's latent image")
+    channels: Width = Field(description="of the latent image")
     classes: Positive
 
 
 class PublishedPair(Strict):
     source: str = Field(description="where people find it")
-    images_per_second: float
-    beside: float = Field(description="images/s of the diffusion model")
-    ratio: float = Field(description="as it is published")
+    images_per_second: PositiveFloat
+    beside: PositiveFloat = Field(description="images/s of the diffusion model")
+    ratio: PositiveFloat = Field(description="as it is published")
 
 
 class Pair(Strict):
@@ -119,8 +132,8 @@ class PairSpeed(Strict):
     title: str
     note: str
     pairs: tuple[Pair, ...] = Field(strict=False, min_length=1)
-    seed: Count
-    rounds: Positive = Field(description="in each, a call and one step of diffusion are timed")
+    seed: Seed
+    rounds: Iterations = Field(description="in each, a call and one step of diffusion are timed")
     cpu: PairExecution
     cuda: PairExecution
 

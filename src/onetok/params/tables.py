@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from onetok.params.base import Count, Positive, SamplesName, Strict, TokenizerName
+from onetok.params.base import Count, Name, Positive, SamplesName, Strict, TokenizerName
 
 
 class Column(Strict):
     metric: str
     label: str
-    decimals: Count
+    decimals: Annotated[Count, Field(le=15)]
     better: Literal["higher", "lower", "neither"]
 
 
@@ -50,20 +50,20 @@ class Table(Strict):
         strict=False, description="labels of rows that no other row may resemble, such as an untrained model"
     )
     claims: tuple[Claim, ...] = Field(strict=False)
-    columns: tuple[Column, ...] = Field(strict=False)
-    rows: tuple[Row, ...] = Field(strict=False)
+    columns: tuple[Column, ...] = Field(strict=False, min_length=1)
+    rows: tuple[Row, ...] = Field(strict=False, min_length=1)
 
 
 class ReconstructionFigure(Strict):
     kind: Literal["reconstructions"]
     title: str
-    tokenizers: tuple[TokenizerName, ...] = Field(strict=False)
+    tokenizers: tuple[TokenizerName, ...] = Field(strict=False, min_length=1)
 
 
 class SamplesFigure(Strict):
     kind: Literal["samples"]
     title: str
-    samples: tuple[SamplesName, ...] = Field(strict=False)
+    samples: tuple[SamplesName, ...] = Field(strict=False, min_length=1)
     per_class: Positive
 
 
@@ -72,15 +72,17 @@ class PromptsFigure(Strict):
 
     kind: Literal["prompts"]
     title: str
-    samples: tuple[SamplesName, ...] = Field(strict=False)
+    samples: tuple[SamplesName, ...] = Field(strict=False, min_length=1)
     prompts: Positive = Field(description="captions that are shown, spread over the benchmark's")
 
 
 class CurvesFigure(Strict):
     kind: Literal["curves"]
     title: str
-    runs: tuple[str, ...] = Field(strict=False, description="kind/family/variant of trained artefacts")
-    scalar: str
+    runs: tuple[str, ...] = Field(
+        strict=False, min_length=1, description="kind/family/variant of trained artefacts"
+    )
+    scalar: Name
 
 
 Figure = Annotated[

@@ -7,15 +7,20 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from onetok.params.base import (
+    BelowOne,
     BenchmarkName,
+    CodebookSize,
     Count,
     DatasetName,
+    Depth,
     EncoderName,
-    Fraction,
-    LeftOutIfNull,
+    NonNegativeFloat,
+    Pixels,
     Positive,
+    PositiveFloat,
     Strict,
     TokenizerName,
+    Width,
 )
 from onetok.params.datasets import Images, TrainingImages
 from onetok.params.encoders import WeightsFile
@@ -26,35 +31,35 @@ Size = Literal["tiny", "small", "base", "large"]
 
 class VectorQuantizer(Strict):
     kind: Literal["vq"]
-    codebook_size: Positive
-    channels: Positive
+    codebook_size: CodebookSize
+    channels: Width
     normalize: bool
-    commitment: float
+    commitment: NonNegativeFloat
     clustering: bool
 
 
 class GaussianQuantizer(Strict):
     kind: Literal["kl"]
-    channels: Positive
+    channels: Width
 
 
 Quantizer = VectorQuantizer | GaussianQuantizer
 
 
 class TiTokInit(Strict):
-    linear_std: float | None
+    linear_std: PositiveFloat | None
     positions: Literal["normal", "sincos"]
-    position_scale: float
-    query_key_gain: float
-    output_gain: float
+    position_scale: PositiveFloat
+    query_key_gain: PositiveFloat
+    output_gain: NonNegativeFloat = Field(description="0: the decoder starts with nothing")
 
 
 class TiTokModel(Strict):
     encoder: Size
     decoder: Size
-    encoder_patch: Positive
-    decoder_patch: Positive
-    tokens: Positive
+    encoder_patch: Pixels
+    decoder_patch: Pixels
+    tokens: Width
     quantizer: Quantizer = Field(discriminator="kind")
     init: TiTokInit
 
@@ -71,10 +76,12 @@ class TwoStageModel(TiTokModel):
 
 
 class VQGANModel(Strict):
-    width: Positive
-    multipliers: tuple[Positive, ...] = Field(strict=False, description="widths by level, finest first")
-    blocks: Positive
-    norm_groups: Positive
+    width: Width
+    multipliers: tuple[Width, ...] = Field(
+        strict=False, min_length=1, max_length=14, description="widths by level, finest first"
+    )
+    blocks: Depth
+    norm_groups: Width
     quantizer: VectorQuantizer
 
     @property
@@ -86,24 +93,26 @@ class VQGANModel(Strict):
 class Perceptual(Strict):
     encoder: EncoderName
     layer: Literal["maps", "features", "logits", "lpips"]
-    weight: float
+    weight: NonNegativeFloat
 
 
 class DiscriminatorModel(Strict):
-    width: Positive
-    stages: tuple[Positive, ...] = Field(strict=False, description="channels; each stage halves the side")
-    groups: Positive
-    side: Positive = Field(description="of the map of logits")
+    width: Width
+    stages: tuple[Width, ...] = Field(
+        strict=False, min_length=1, max_length=14, description="channels; each stage halves the side"
+    )
+    groups: Width
+    side: Pixels = Field(description="of the map of logits")
 
 
 class LeCam(Strict):
-    weight: float
-    decay: Fraction
+    weight: NonNegativeFloat
+    decay: BelowOne
 
 
 class Adversarial(Strict):
     discriminator: DiscriminatorModel
-    weight: float = Field(description="of the tokenizer's term; constant")
+    weight: NonNegativeFloat = Field(description="of the tokenizer's term; constant")
     start: Count = Field(description="first step of the term and of the discriminator's training")
     lecam: LeCam
     optimizer: AdamW
@@ -111,15 +120,17 @@ class Adversarial(Strict):
 
 
 class TokenizerLosses(Strict):
-    l1: float
-    l2: float
-    quantizer: float = Field(description="of commitment and codebook terms, or of the KL divergence")
+    l1: NonNegativeFloat
+    l2: NonNegativeFloat
+    quantizer: NonNegativeFloat = Field(
+        description="of commitment and codebook terms, or of the KL divergence"
+    )
     perceptual: tuple[Perceptual, ...] = Field(strict=False)
     adversarial: Adversarial | None
 
 
 class CodeLosses(Strict):
-    quantizer: float = Field(description="beside the cross-entropy against the proxy's codes")
+    quantizer: NonNegativeFloat = Field(description="beside the cross-entropy against the proxy's codes")
 
 
 class TrainedTokenizer(Strict):
@@ -168,8 +179,8 @@ class Stage2Tokenizer(PixelTokenizer):
 class PublishedModel(Strict):
     encoder: Size
     decoder: Size
-    patch: Positive
-    tokens: Positive
+    patch: Pixels
+    tokens: Width
     quantizer: Quantizer = Field(discriminator="kind")
 
 
@@ -236,6 +247,6 @@ class Tokens(Strict):
     crops: Literal["center", "five"]
     flip: bool
     batch: Positive
-    captions: Annotated[Captions | None, LeftOutIfNull()] = Field(
+    captions: Captions | None = Field(
         description="kept beside the tokens, with aesthetic scores, for generators of captions"
     )

@@ -6,30 +6,39 @@ from typing import Literal
 
 from pydantic import Field
 
-from onetok.params.base import Count, Fraction, Positive, Strict
+from onetok.params.base import (
+    BelowOne,
+    Count,
+    Fraction,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Seed,
+    Strict,
+)
 
 
 class AdamW(Strict):
-    learning_rate: float
-    betas: tuple[Fraction, Fraction] = Field(strict=False)
-    epsilon: float
-    weight_decay: float
+    learning_rate: PositiveFloat
+    betas: tuple[BelowOne, BelowOne] = Field(strict=False)
+    epsilon: PositiveFloat
+    weight_decay: NonNegativeFloat
 
 
 class Schedule(Strict):
     kind: Literal["cosine", "constant"]
-    warmup: Count
-    end: float = Field(description="learning rate at the last step; unused by constant")
+    warmup: Count = Field(description="steps, fewer than those of training")
+    end: NonNegativeFloat = Field(description="learning rate at the last step; unused by constant")
 
 
 class Training(Strict):
     steps: Count
     batch: Positive = Field(description="global: over all processes and accumulation steps")
     accumulation: Positive
-    seed: Count
+    seed: Seed
     precision: Literal["float32", "bfloat16", "float16"]
     max_gradient_norm: float
-    ema_decay: Fraction | None
+    ema_decay: BelowOne | None
     optimizer: AdamW
     schedule: Schedule
     log_every: Positive
