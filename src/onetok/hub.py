@@ -229,11 +229,10 @@ def _facts(model: Any, images: Images) -> str:
     codes = f"{quantizer.channels} channels, continuous (the mean of a Gaussian posterior)"
     if isinstance(quantizer, VectorQuantizerConfig):
         codes = f"one of {quantizer.codebook_size} codes of {quantizer.channels} channels"
-    prepared = f"shorter edge to {images.shorter_edge} px ({images.filter}), centre crop"
     rows = {
         "tokens an image": str(tokens_an_image(model)),
         "a token": codes,
-        "images": f"{images.size} x {images.size} px; {prepared}",
+        "images": f"{images.size} x {images.size} px; {images}",
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())])

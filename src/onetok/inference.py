@@ -265,7 +265,7 @@ class ImageTokenizer:
 
 def _whole(size: int) -> Images:
     """Return the preprocessing of models that say nothing of theirs: as much of the image as a square can show."""
-    return Images(shorter_edge=size, size=size, filter="bicubic")
+    return Images(resize="torchvision", shorter_edge=size, size=size, filter="bicubic")
 
 
 def _check_text_encoder(name: str, config: TATiTokConfig, encoder: Any) -> None:

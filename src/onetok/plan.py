@@ -62,7 +62,7 @@ VERSIONS = {
     "train_encoder": 1,
     "train_tokenizer": 2,
     "cache_tokens": 2,
-    "train_generator": 1,
+    "train_generator": 2,
     "sample_images": 2,
     "measure_reference": 1,
     "score_reconstruction": 3,

@@ -135,10 +135,7 @@ def protocol(study: Study, table: Table) -> list[str]:
 
 def _benchmark_line(study: Study, name: str) -> str:
     benchmark = study.benchmarks[name]
-    images = (
-        f"{benchmark.images.filter} to {benchmark.images.shorter_edge} px, centre {benchmark.images.size} px"
-    )
-    common = f"features by {benchmark.encoder}, judge {benchmark.judge}; {images}; images rounded to 8 bits"
+    common = f"features by {benchmark.encoder}, judge {benchmark.judge}; {benchmark.images}; images rounded to 8 bits"
     if isinstance(benchmark, SampledBenchmark):
         evenly = "classes" if isinstance(benchmark, GenerationBenchmark) else "captions"
         scope = f"{benchmark.samples} samples, {evenly} evenly, against {benchmark.dataset} {benchmark.split}"

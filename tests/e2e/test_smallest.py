@@ -117,7 +117,7 @@ def test_continuous_tokens_are_cached_on_demand(made, tmp_path):
     path = study / "params/tokenizers/tatitok.yaml"
     entry = {"tokenizer": "tatitok/kl-16", "dataset": "labelled/digits", "split": "train", "batch": 500}
     entry |= {
-        "images": {"shorter_edge": 32, "size": 32, "filter": "bicubic"},
+        "images": {"resize": "torchvision", "shorter_edge": 32, "size": 32, "filter": "bicubic"},
         "crops": "center",
         "flip": False,
         "captions": None,

@@ -122,7 +122,9 @@ def test_batches_carry_the_captions_of_their_samples(tmp_path, workers):
     captioned = [sample._replace(caption=sample.caption or "") for sample in samples()]
     write_shards(captioned, tmp_path, samples_per_shard=3)
     shards = Shards(tmp_path)
-    images = TrainingImages(shorter_edge=16, size=16, filter="bicubic", crop="center", flip=True, shift=2)
+    images = TrainingImages(
+        resize="torchvision", shorter_edge=16, size=16, filter="bicubic", crop="center", flip=True, shift=2
+    )
     read = AugmentedImages(shards, images, seed=5, tokenize=TOKENIZE)
     common = {"length": 7, "seed": 5, "batch": 7, "start": 0, "stop": 1, "rank": 0, "world": 1}
     (batch,) = batches(read, **common, workers=workers)
@@ -134,7 +136,9 @@ def test_batches_carry_the_captions_of_their_samples(tmp_path, workers):
 
 def test_where_nobody_reads_text_captions_have_no_length(tmp_path):
     write_shards(samples(), tmp_path, samples_per_shard=3)
-    images = TrainingImages(shorter_edge=16, size=16, filter="bicubic", crop="center", flip=True, shift=2)
+    images = TrainingImages(
+        resize="torchvision", shorter_edge=16, size=16, filter="bicubic", crop="center", flip=True, shift=2
+    )
     read = AugmentedImages(Shards(tmp_path), images, seed=5, tokenize=None)
     batch = read(np.arange(3), np.arange(3))
     assert batch.captions.shape == (3, 0) and batch.captions.dtype == torch.int64

@@ -8,18 +8,30 @@ import pytest
 import torch
 import webdataset
 from PIL import Image
+from torchvision import transforms
 
 from onetok.data.batches import AugmentedImages, batches, image_batches, sample_indices
-from onetok.data.images import augment, encode_png, five_crops, prepare, to_float, to_uint8
+from onetok.data.images import (
+    augment,
+    crop_centre,
+    encode_png,
+    five_crops,
+    prepare,
+    resize,
+    to_float,
+    to_uint8,
+)
 from onetok.data.shards import Shards, write_shards
 from onetok.data.sources import Sample, read_splits
 from onetok.data.tokens import TokenCache, id_dtype, to_stored
 from onetok.errors import OnetokError
 from onetok.models.quantizers import Posterior, Tokens
 from onetok.params import Dataset, Images, TrainingImages
+from onetok.params import Tokens as TokensParams
+from onetok.stages.cache_tokens import views
 from onetok.study import load_study
 
-PLAIN = Images(shorter_edge=16, size=16, filter="bicubic")
+PLAIN = Images(resize="torchvision", shorter_edge=16, size=16, filter="bicubic")
 
 
 def png(size=(16, 16), mode="RGB", seed=0):
@@ -96,7 +108,9 @@ def test_digits_are_split_evenly_and_without_overlap(smallest):
     assert len(train) + len(val) == 1797
     assert np.bincount([s.label for s in val]).tolist() == [10] * 10
     assert not {s.key for s in train} & {s.key for s in val}
-    assert prepare(val[0].image, Images(shorter_edge=32, size=32, filter="bicubic")).shape == (3, 32, 32)
+    assert prepare(
+        val[0].image, Images(resize="torchvision", shorter_edge=32, size=32, filter="bicubic")
+    ).shape == (3, 32, 32)
 
 
 @pytest.fixture
@@ -183,14 +197,77 @@ def test_every_mode_becomes_rgb(mode):
 
 def test_crops_and_views():
     content = png((32, 16))
-    crops = five_crops(content, PLAIN)
+    crops = five_crops(content, PLAIN, flip=False)
     assert len(crops) == 5 and all(c.shape == (3, 16, 16) for c in crops)
     assert np.array_equal(crops[4], prepare(content, PLAIN))
     assert not np.array_equal(crops[0], crops[1])
 
 
+@pytest.mark.parametrize("edge", [16, 33])
+def test_resizing_and_centre_crop_are_torchvision_s(edge):
+    """The longer edge is truncated, and half a pixel goes the same way."""
+    reference = transforms.Compose(
+        [transforms.Resize(edge, interpolation=Image.Resampling.BICUBIC), transforms.CenterCrop(16)]
+    )
+    images = Images(resize="torchvision", shorter_edge=edge, size=16, filter="bicubic")
+    rng = np.random.default_rng(0)
+    for width, height in [(500, 332), (332, 500), (16, 16), (17, 16), *rng.integers(16, 120, (150, 2))]:
+        image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        assert resize(image, images).size == transforms.Resize(edge)(image).size
+        expected = np.asarray(reference(image)).transpose(2, 0, 1)
+        assert np.array_equal(crop_centre(image, images), expected), (width, height)
+
+
+def adm_centre_crop(image, size):
+    """As guided-diffusion's center_crop_arr computes it."""
+    while min(*image.size) >= 2 * size:
+        image = image.resize(tuple(x // 2 for x in image.size), resample=Image.Resampling.BOX)
+    scale = size / min(*image.size)
+    image = image.resize(tuple(round(x * scale) for x in image.size), resample=Image.Resampling.BICUBIC)
+    pixels = np.array(image)
+    top, left = (pixels.shape[0] - size) // 2, (pixels.shape[1] - size) // 2
+    return pixels[top : top + size, left : left + size]
+
+
+@pytest.mark.parametrize("size", [(500, 375), (375, 500), (400, 400), (1200, 700), (281, 300)])
+def test_rar_s_ten_crops_lie_in_adm_s_centre_crop(size):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    square = Image.fromarray(adm_centre_crop(image, 281))
+    entry = TokensParams.model_validate(
+        {
+            "tokenizer": "published/maskgit-vqgan",
+            "dataset": "labelled/imagenet",
+            "split": "train",
+            "images": {"resize": "adm", "shorter_edge": 281, "size": 256, "filter": "bicubic"},
+            "crops": "five",
+            "flip": True,
+            "batch": 1,
+            "captions": None,
+        }
+    )
+    found = {view.tobytes() for view in views(buffer.getvalue(), entry)}
+    reference = [np.asarray(crop).transpose(2, 0, 1) for crop in transforms.TenCrop(256)(square)]
+    assert found == {np.ascontiguousarray(crop).tobytes() for crop in reference} and len(found) == 10
+    centre = Images(resize="adm", shorter_edge=256, size=256, filter="bicubic")
+    assert np.array_equal(prepare(buffer.getvalue(), centre).transpose(1, 2, 0), adm_centre_crop(image, 256))
+
+
+def test_every_place_of_a_random_crop_is_as_likely_as_the_others():
+    images = TrainingImages(
+        resize="torchvision", shorter_edge=16, size=16, filter="bicubic", crop="random", flip=False, shift=0
+    )
+    content = encode_png(np.tile(np.arange(20, dtype=np.uint8), (3, 16, 1)))  # a pixel's value is its column
+    rng = np.random.default_rng(0)
+    places = [int(augment(content, images, rng)[0, 0, 0]) for _ in range(1000)]
+    assert all(150 < places.count(left) < 250 for left in range(5)), [places.count(i) for i in range(5)]
+
+
 def test_augmentation_is_a_function_of_its_generator():
-    images = TrainingImages(shorter_edge=20, size=16, filter="bicubic", crop="random", flip=True, shift=2)
+    images = TrainingImages(
+        resize="torchvision", shorter_edge=20, size=16, filter="bicubic", crop="random", flip=True, shift=2
+    )
     a, b, c = (augment(png((32, 32)), images, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert np.array_equal(a, b) and not np.array_equal(a, c)
 
@@ -212,7 +289,9 @@ def test_every_epoch_visits_every_sample_once_and_orders_differ():
 @pytest.mark.parametrize("workers", [0, 1])
 def test_batches_do_not_depend_on_start_workers_or_processes(tmp_path, workers):
     write_shards(samples(), tmp_path, samples_per_shard=3)
-    images = TrainingImages(shorter_edge=16, size=16, filter="bicubic", crop="center", flip=True, shift=2)
+    images = TrainingImages(
+        resize="torchvision", shorter_edge=16, size=16, filter="bicubic", crop="center", flip=True, shift=2
+    )
     read = AugmentedImages(Shards(tmp_path), images, seed=5, tokenize=None)
     common = {"length": 7, "seed": 5, "batch": 4, "stop": 4}
     whole = list(batches(read, **common, start=0, rank=0, world=1, workers=workers))

@@ -74,7 +74,9 @@ def test_a_folder_is_loaded_as_saved(folder):
 
 def test_a_folder_that_says_nothing_is_fed_the_largest_centre_square(tmp_path):
     save_model(make("vqgan"), tmp_path)
-    assert load_tokenizer(tmp_path).images == Images(shorter_edge=32, size=32, filter="bicubic")
+    assert load_tokenizer(tmp_path).images == Images(
+        resize="torchvision", shorter_edge=32, size=32, filter="bicubic"
+    )
 
 
 def test_a_study_s_tokenizer_is_found_by_its_name(smallest):

@@ -59,6 +59,17 @@ def build(kind, config):
     return model
 
 
+def test_queries_keys_and_values_start_as_three_layers_of_xavier_s():
+    """Each within sqrt(6 / 2D); as one packed layer the bound would be sqrt(6 / 4D)."""
+    torch.manual_seed(0)
+    config = replace(KL, backbone=replace(BACKBONE, width=96))
+    model = MaskGenKL(config)
+    for block in model.backbone.each_block():
+        for stream in (block.image, block.text):
+            for weight in stream.qkv.weight.chunk(3):
+                assert float(weight.detach().abs().max()) == pytest.approx((6 / (2 * 96)) ** 0.5, rel=0.01)
+
+
 @pytest.fixture
 def vq():
     return build(MaskGenVQ, VQ)

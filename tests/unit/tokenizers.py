@@ -17,7 +17,7 @@ from onetok.models.vqgan import VQGAN, VQGANConfig
 from onetok.params import Images
 from onetok.registry import save_model
 
-IMAGES = Images(shorter_edge=40, size=32, filter="bilinear")
+IMAGES = Images(resize="torchvision", shorter_edge=40, size=32, filter="bilinear")
 VQ = VectorQuantizerConfig(codebook_size=32, channels=4, normalize=True, commitment=0.25, clustering=True)
 SHARED = {
     "image_size": 32,

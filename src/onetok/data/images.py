@@ -31,10 +31,25 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def resize(image: Image.Image, images: Images) -> Image.Image:
-    """Scale so that the shorter edge has the length that params ask for."""
-    scale = images.shorter_edge / min(image.size)
-    size = (round(image.width * scale), round(image.height * scale))
+    """Scale an RGB image so that its shorter edge has the length that params ask for, in the way that they ask for.
+
+    "adm" cuts the square in the centre too: what is cropped afterwards lies in it.
+    """
+    if images.resize == "adm":
+        return _adm_centre_crop(image, images.shorter_edge, RESAMPLING[images.filter])
+    edge, shorter, longer = images.shorter_edge, min(image.size), max(image.size)
+    longer = int(edge * longer / shorter)  # torchvision truncates
+    size = (edge, longer) if image.width <= image.height else (longer, edge)
     return image if size == image.size else image.resize(size, RESAMPLING[images.filter])
+
+
+def _adm_centre_crop(image: Image.Image, edge: int, resampling: Image.Resampling) -> Image.Image:
+    while min(image.size) >= 2 * edge:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = edge / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), resampling)  # ADM rounds
+    left, top = (image.width - edge) // 2, (image.height - edge) // 2
+    return image.crop((left, top, left + edge, top + edge))
 
 
 def prepare(content: bytes, images: Images) -> Pixels:
@@ -44,21 +59,34 @@ def prepare(content: bytes, images: Images) -> Pixels:
 
 def crop_centre(image: Image.Image, images: Images) -> Pixels:
     """Return the centre crop of an RGB image: (3, S, S) uint8."""
-    return _crop(resize(image, images), images.size, 0.5, 0.5)
+    return _crop_centre(resize(image, images), images.size)
 
 
-def five_crops(content: bytes, images: Images) -> list[Pixels]:
-    """Return the four corner crops and the centre crop, each (3, S, S) uint8."""
+def five_crops(content: bytes, images: Images, flip: bool) -> list[Pixels]:
+    """Return the four corner crops and the centre crop, each (3, S, S) uint8, and `flip` those of the mirror image too.
+
+    Under resize "adm" they lie in the square in the centre, as RAR's ten crops.
+    """
     image = resize(decode(content), images)
-    places = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.5, 0.5)]
-    return [_crop(image, images.size, x, y) for x, y in places]
+    # Not the mirrors of the crops: where the margins are odd, the centre of the mirror image is a pixel away.
+    wholes = [image, image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)] if flip else [image]
+    return [crop for whole in wholes for crop in _five_crops(whole, images.size)]
+
+
+def _five_crops(image: Image.Image, size: int) -> list[Pixels]:
+    right, bottom = image.width - size, image.height - size
+    corners = [_crop(image, size, left, top) for top in (0, bottom) for left in (0, right)]
+    return [*corners, _crop_centre(image, size)]
 
 
 def augment(content: bytes, images: TrainingImages, rng: np.random.Generator) -> Pixels:
     """Return a training view: (3, S, S) uint8, a function of the file and of `rng`."""
     image = resize(decode(content), images)
-    x, y = rng.random(2) if images.crop == "random" else (0.5, 0.5)
-    pixels = _crop(image, images.size, x, y)
+    if images.crop == "random":
+        free = (image.width - images.size, image.height - images.size)
+        pixels = _crop(image, images.size, *rng.integers(0, free, endpoint=True))
+    else:
+        pixels = _crop_centre(image, images.size)
     if images.shift:
         pixels = _shift(pixels, *rng.integers(-images.shift, images.shift, size=2, endpoint=True))
     if images.flip and rng.random() < 0.5:
@@ -66,9 +94,11 @@ def augment(content: bytes, images: TrainingImages, rng: np.random.Generator) ->
     return pixels
 
 
-def _crop(image: Image.Image, size: int, x: float, y: float) -> Pixels:
-    """Cut a square; x and y in [0, 1] say where between the edges."""
-    left, top = round((image.width - size) * x), round((image.height - size) * y)
+def _crop_centre(image: Image.Image, size: int) -> Pixels:
+    return _crop(image, size, round((image.width - size) / 2), round((image.height - size) / 2))
+
+
+def _crop(image: Image.Image, size: int, left: int, top: int) -> Pixels:
     array = np.asarray(image.crop((left, top, left + size, top + size)))
     return np.ascontiguousarray(array.transpose(2, 0, 1))
 

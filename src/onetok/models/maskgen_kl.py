@@ -109,9 +109,14 @@ class MaskGenKL(nn.Module):
         return sample_latents(self, condition, sampling, random)
 
     def _initialise(self) -> None:
+        streams = [stream for block in self.backbone.each_block() for stream in (block.image, block.text)]
+        packed = {
+            stream.qkv for stream in streams
+        }  # queries, keys and values are three layers of the release
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
+                for weight in module.weight.chunk(3 if module in packed else 1):
+                    nn.init.xavier_uniform_(weight)
                 nn.init.zeros_(module.bias)
         for parameter in (self.mask_token, self.positions, self.output_positions):
             nn.init.normal_(parameter, std=self.config.init_std)

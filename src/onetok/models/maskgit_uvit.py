@@ -16,7 +16,10 @@ from onetok.models.maskgit import ClassConditional, MaskGITConfig
 
 
 class Branches(nn.Module):
-    """x + attention(LN x), then x + mlp(LN x); queries, keys and values have no bias. Dropout ends both branches."""
+    """x + attention(LN x), then x + mlp(LN x); queries, keys and values have no bias. Dropout ends both branches.
+
+    TiTok-S-128's generator was trained with a dropout of 0 in its blocks, of the branches and of the attention.
+    """
 
     def __init__(self, config: MaskGITConfig) -> None:
         super().__init__()

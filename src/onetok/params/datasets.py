@@ -99,11 +99,20 @@ class Dataset(Strict):
 
 
 class Images(Strict):
-    """How a stored image becomes a square tensor: shorter edge resized, then cropped."""
+    """How a stored image becomes a square tensor: its shorter edge is resized, then it is cropped."""
 
+    resize: Literal["torchvision", "adm"] = Field(
+        description="torchvision: in one step, the longer edge truncated to whole pixels; adm: halved by means of"
+        " 2 x 2 pixels while it is twice as large or larger, then the rest in one step, then the square in the"
+        " centre, which is ADM's centre crop (arXiv 2105.05233)"
+    )
     shorter_edge: Pixels
     size: Pixels
     filter: Literal["nearest", "bilinear", "bicubic"]
+
+    def __str__(self) -> str:
+        how = "as ADM does" if self.resize == "adm" else "as torchvision does"
+        return f"{self.filter} to {self.shorter_edge} px {how}, centre {self.size} px"
 
 
 class TrainingImages(Images):

@@ -22,10 +22,11 @@ from onetok.stages.runtime import Context, main
 
 
 def views(content: bytes, entry: Tokens) -> NDArray[np.uint8]:
-    """Return the views of an image file: (V, 3, S, S) uint8, each crop before its mirror image."""
-    crops = five_crops(content, entry.images) if entry.crops == "five" else [prepare(content, entry.images)]
-    mirrored = [view for crop in crops for view in ((crop, crop[:, :, ::-1]) if entry.flip else (crop,))]
-    return np.stack(mirrored)
+    """Return the views of an image file: (V, 3, S, S) uint8, mirrored ones last."""
+    if entry.crops == "five":
+        return np.stack(five_crops(content, entry.images, entry.flip))
+    crop = prepare(content, entry.images)
+    return np.stack([crop, crop[:, :, ::-1]] if entry.flip else [crop])
 
 
 @dataclass(frozen=True)
