@@ -6,21 +6,26 @@ import json
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from onetok.errors import OnetokError
 from onetok.params import (
     CLIPEncoder,
+    Dataset,
+    DigitsSource,
     FineTunedGenerator,
+    HoldOut,
     MaskGenKLGenerator,
     MaskGenVQGenerator,
     OpenCLIPEncoder,
     PublishedGenerator,
     PublishedVQGAN,
     Quantizer,
+    SplitScenes,
     Stage1Tokenizer,
     Stage2Tokenizer,
     Study,
+    Task,
     Tokenizer,
     TrainedGenerator,
     VQGANTokenizer,
@@ -119,3 +124,25 @@ def pretrained_of(study: Study, generator: FineTunedGenerator) -> MaskGenVQGener
         text = f"pretrained: {generator.pretrained} is of kind {found.kind}"
         raise OnetokError(f"{text}, expected maskgen-vq or maskgen-kl")
     return found
+
+
+DIGITS = 1797  # images that scikit-learn ships
+
+
+def images_of(dataset: Dataset, split: str) -> int | None:
+    """Return how many images a split of a dataset has; None where only the files can say."""
+    if isinstance(dataset.source, DigitsSource) and isinstance(dataset.split, HoldOut):
+        held = dataset.split.per_class * dataset.classes
+        return held if split == "val" else DIGITS - held
+    if isinstance(dataset.split, SplitScenes):
+        return dataset.split.val + dataset.split.held_out if split == "val" else dataset.split.train
+    return None
+
+
+def prompts_of(dataset: Dataset) -> dict[str, int] | None:
+    """Return how many prompts of each task, and held-out ones, the validation split of scenes has; None for others."""
+    if not isinstance(dataset.split, SplitScenes):
+        return None
+    tasks = get_args(Task)  # which take turns
+    turns = {task: len(range(number, dataset.split.val, len(tasks))) for number, task in enumerate(tasks)}
+    return {**turns, "held_out": dataset.split.held_out}

@@ -65,7 +65,7 @@ VERSIONS = {
     "train_generator": 2,
     "sample_images": 2,
     "measure_reference": 1,
-    "score_reconstruction": 3,
+    "score_reconstruction": 4,
     "score_samples": 3,
     "build_table": 3,
     "plot_figure": 1,
@@ -313,8 +313,13 @@ def _samples(study: Study, name: str) -> Job:
     assert isinstance(benchmark, SampledBenchmark)
     generator = study.generators[entry.generator]
     tokenizer = tokenizer_of(study, generator)
-    # Of the benchmark only the number of images matters here, and where their captions are.
-    params = {**_dump(entry, "benchmark"), "images": benchmark.samples, "tokenizer": tokenizer}
+    # Of the benchmark only the number of images and their 8 bits matter here, and where their captions are.
+    params = {
+        **_dump(entry, "benchmark"),
+        "images": benchmark.samples,
+        "eight_bits": benchmark.eight_bits,
+        "tokenizer": tokenizer,
+    }
     models = [
         Artefact(kind="generators", name=entry.generator),
         Artefact(kind="tokenizers", name=tokenizer),
@@ -350,7 +355,7 @@ def _reference(study: Study, name: str) -> Job:
     )
 
 
-REFERENCE_FIELDS = ("dataset", "split", "images", "encoder", "judge", "batch")
+REFERENCE_FIELDS = ("dataset", "split", "reference_images", "images", "encoder", "judge", "batch")
 
 
 def _score_payloads(study: Study, benchmark: str) -> tuple[str, ...]:

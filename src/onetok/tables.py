@@ -16,10 +16,13 @@ from onetok.errors import OnetokError
 from onetok.metrics import names
 from onetok.params import (
     AutoregressiveSampling,
+    Benchmark,
     Column,
     GenerationBenchmark,
     Guidance,
     LatentSampling,
+    PosteriorMean,
+    Reference,
     Row,
     SampledBenchmark,
     Samples,
@@ -31,6 +34,8 @@ from onetok.params import (
 
 NOT_MEASURED = "not measured"
 DOES_NOT_APPLY = "–"
+NO_NUMBER = "NaN"
+FRECHET = ("fid", "rfid", "rfid_shuffled")
 BETTER = {"higher": " ↑", "lower": " ↓", "neither": ""}
 
 
@@ -46,7 +51,7 @@ def read_scores(row: Row, folder: Path) -> dict[str, float | None] | None:
 
 def table_frame(table: Table, results: Path) -> pd.DataFrame:
     """Return one row a system: its label, then for each metric the measured and, where any row has one, the
-    published figure, at full precision; NaN where there is none."""
+    published figure, at full precision; NaN where there is none, and the text "NaN" for a score that is no number."""
     records = []
     for row in table.rows:
         scores = read_scores(row, results)
@@ -55,7 +60,10 @@ def table_frame(table: Table, results: Path) -> pd.DataFrame:
             if scores is not None and column.metric not in scores:
                 raise OnetokError(f"table row {row.label!r}: its scores hold no {column.metric!r}")
             value = None if scores is None else scores[column.metric]
-            record[column.metric] = math.nan if value is None else value
+            # No number stands as text: NaN of a data frame is what does not apply or was not measured.
+            record[column.metric] = (
+                math.nan if value is None else value if math.isfinite(value) else NO_NUMBER
+            )
             if _is_published(table, column):
                 figures = row.published.figures if row.published else {}
                 record[f"{column.metric}_published"] = figures.get(column.metric, math.nan)
@@ -105,7 +113,9 @@ def _absent(row: Row) -> str:
     return DOES_NOT_APPLY if row.tokenizer or row.samples else NOT_MEASURED
 
 
-def _cell(value: float, column: Column, absent: str) -> str:
+def _cell(value: float | str, column: Column, absent: str) -> str:
+    if isinstance(value, str):
+        return value
     return absent if math.isnan(value) else f"{value:.{column.decimals}f}"
 
 
@@ -135,23 +145,63 @@ def protocol(study: Study, table: Table) -> list[str]:
 
 def _benchmark_line(study: Study, name: str) -> str:
     benchmark = study.benchmarks[name]
-    common = f"features by {benchmark.encoder}, judge {benchmark.judge}; {benchmark.images}; images rounded to 8 bits"
+    reference = f"{benchmark.reference_images} images of {benchmark.dataset} {benchmark.split}"
+    networks = f"features by {benchmark.encoder}, judge {benchmark.judge}"
+    common = f"{networks}; {benchmark.images}; {_splits(benchmark)}"
     if isinstance(benchmark, SampledBenchmark):
         evenly = "classes" if isinstance(benchmark, GenerationBenchmark) else "captions"
-        scope = f"{benchmark.samples} samples, {evenly} evenly, against {benchmark.dataset} {benchmark.split}"
+        scope = f"{benchmark.samples} samples, {evenly} evenly, against {reference}"
         details = (
-            f"inception score over {benchmark.inception_splits} unshuffled splits, k = {benchmark.neighbours}"
+            f"samples {benchmark.eight_bits} to 8 bits, k = {benchmark.neighbours}; blank where no channel's"
+            f" standard deviation exceeds {benchmark.blank_deviation:g} of 255 levels"
         )
         if isinstance(benchmark, TextToImageBenchmark):
             details += f"; CLIP score by {benchmark.clip}, geneval by {benchmark.detector or 'no detector'}"
         return f"Protocol {name}: {scope}; {common}; {details}."
-    scope = f"reconstructions of {benchmark.dataset} {benchmark.split} against these images"
+    scope = f"reconstructions of {reference} against these images"
+    posterior = benchmark.posterior
+    drawn = "mean" if isinstance(posterior, PosteriorMean) else f"sample of seed {posterior.seed}"
+    common += f"; reconstructions rounded to 8 bits; of a KL tokenizer's posterior the {drawn}"
     if benchmark.captions is not None:
         seed = benchmark.captions.shuffle_seed
         common += (
             f"; geneval by {benchmark.captions.detector or 'no detector'}, captions shuffled by seed {seed}"
         )
     return f"Protocol {name}: {scope}; {common}."
+
+
+def _splits(benchmark: Reference) -> str:
+    if benchmark.inception_shuffle_seed is None:
+        return "inception score over 1 split"
+    order = f"shuffled by seed {benchmark.inception_shuffle_seed}"
+    return f"inception score over {benchmark.inception_splits} splits, {order}"
+
+
+def small_sets(study: Study, table: Table, results: Path) -> list[str]:
+    """Return, line by line, which Fréchet distances are of fewer images than their covariances need."""
+    lines: dict[str, None] = {}
+    for row in table.rows:
+        scores, benchmark = read_scores(row, results), _benchmark_of(study, row)
+        if scores is None or benchmark is None:
+            continue
+        for column in table.columns:
+            features = scores.get("features_judge" if column.metric.endswith("_judge") else "features")
+            images = scores.get("images")
+            if column.metric.removesuffix("_judge") not in FRECHET or features is None or images is None:
+                continue
+            count = min(int(images), benchmark.reference_images)
+            if count < features + 1:
+                text = f"{column.label}: of {count} images by {int(features)} features. Below features + 1 images"
+                lines[f"{text} covariances lack full rank: not comparable with distances of more images."] = (
+                    None
+                )
+    return list(lines)
+
+
+def _benchmark_of(study: Study, row: Row) -> Benchmark | None:
+    if row.tokenizer:
+        return study.benchmarks[study.tokenizers[row.tokenizer].benchmark]
+    return study.benchmarks[study.samples[row.samples].benchmark] if row.samples else None
 
 
 def _sampling(samples: Samples) -> str:

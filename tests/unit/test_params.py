@@ -345,7 +345,7 @@ MISTAKES = [
     (
         "benchmarks/reconstruction.yaml",
         "      captions: null\n",
-        "      captions: {detector: scenes-exact, shuffle_seed: 0}\n",
+        "      captions: {detector: scenes-exact, prompts: null, shuffle_seed: 0}\n",
         [r"reconstruction.digits: detector scenes-exact: labelled/digits is of kind digits, expected scenes"],
     ),
     (

@@ -240,13 +240,18 @@ def test_a_record_beside_an_image_is_read(folder_dataset):  # noqa: F811
         (b'{"aesthetic": "high", "augmented": null, "prompt": null}', r"aesthetic: .*found 'high'"),
         (b'{"aesthetic": NaN, "augmented": null, "prompt": null}', r"aesthetic: .*finite"),
         (
-            b'{"aesthetic": 5.0, "augmented": null, "prompt": {"tag": "x", "prompt": "", "include": [{"class": 3}]}}',
+            b'{"aesthetic": 5.0, "augmented": null, "prompt": {"tag": "colors", "prompt": "", '
+            b'"include": [{"class": 3}]}}',
             r"prompt\.include\.0\.class: .*found 3",
         ),
         (
-            b'{"aesthetic": 5.0, "augmented": null, "prompt": {"tag": "x", "prompt": "", '
+            b'{"aesthetic": 5.0, "augmented": null, "prompt": {"tag": "colors", "prompt": "", '
             b'"include": [{"class": "a", "count": 1, "position": ["above", 0]}]}}',
             r"prompt: .*item 0 lies above item 0, not before it",
+        ),
+        (
+            b'{"aesthetic": 5.0, "augmented": null, "prompt": {"tag": "colours", "prompt": "", "include": []}}',
+            r"prompt\.tag: found 'colours'; nearest known: colors \(of single_object, .*, color_attr\)",
         ),
         (b"{", "not JSON in UTF-8"),
         (b'{"aesthetic": "\xe9"}', "not JSON in UTF-8"),

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from onetok.consistency.encoders import check_text_encoder
 from onetok.consistency.shared import check_captions, check_images, check_trained_on
-from onetok.derived import tokenizer_of
+from onetok.derived import images_of, prompts_of, tokenizer_of
 from onetok.errors import nearest
 from onetok.metrics import names
+from onetok.metrics.names import SSIM_WINDOW
 from onetok.params import (
     READS_CAPTIONS,
     Benchmark,
@@ -22,9 +23,11 @@ from onetok.params import (
     PairSpeed,
     PromptsFigure,
     ReconstructionBenchmark,
+    SampledBenchmark,
     Speed,
     Study,
     Table,
+    TaskCounts,
     TextToImageBenchmark,
     TokenizerSpeed,
     TrainedGenerator,
@@ -32,12 +35,13 @@ from onetok.params import (
     UnreleasedSystem,
 )
 
-SSIM_WINDOW = 11
-
 
 def check_benchmark(study: Study, benchmark: Benchmark) -> Iterator[str]:
     yield from check_images(benchmark.images)
-    yield from _counts(benchmark)
+    yield from _counts(study, benchmark)
+    yield from _inception(benchmark)
+    if isinstance(benchmark, ReconstructionBenchmark) and benchmark.images.size < SSIM_WINDOW:
+        yield f"images.size {benchmark.images.size} is below {SSIM_WINDOW}, the side of SSIM's window"
     if benchmark.split == "train":
         yield from check_trained_on(study, benchmark.dataset)
     for role, name in (("encoder", benchmark.encoder), ("judge", benchmark.judge)):
@@ -51,30 +55,60 @@ def check_benchmark(study: Study, benchmark: Benchmark) -> Iterator[str]:
     if isinstance(benchmark, TextToImageBenchmark):
         yield from check_captions(study, benchmark.dataset)
         yield from check_text_encoder(study, "clip", benchmark.clip)
-        yield from _detector(study, benchmark, benchmark.detector)
+        yield from _detector(study, benchmark, benchmark.detector, benchmark.prompts)
+        if benchmark.samples % benchmark.reference_images:
+            text = f"samples {benchmark.samples} is not a multiple of reference_images"
+            yield f"{text} {benchmark.reference_images}: captions would not be drawn equally often"
     if isinstance(benchmark, ReconstructionBenchmark) and benchmark.captions is not None:
         yield from check_captions(study, benchmark.dataset)
-        yield from _detector(study, benchmark, benchmark.captions.detector)
+        captions = benchmark.captions
+        yield from _detector(study, benchmark, captions.detector, captions.prompts)
 
 
-def _counts(benchmark: Benchmark) -> Iterator[str]:
-    """Check what depends on the number of images, as far as params say it."""
-    if isinstance(benchmark, ReconstructionBenchmark):
-        if benchmark.images.size < SSIM_WINDOW:
-            yield f"images.size {benchmark.images.size} is below {SSIM_WINDOW}, the side of SSIM's window"
-        return
-    if benchmark.inception_splits > benchmark.samples:
-        yield f"inception_splits {benchmark.inception_splits} of {benchmark.samples} samples: one would be empty"
-    fewest = min(benchmark.manifold_images, benchmark.samples)
-    if benchmark.neighbours >= fewest:
-        text = f"neighbours {benchmark.neighbours}, expected fewer than the {fewest} images"
-        yield f"{text} of manifold_images and of samples"
+def _counts(study: Study, benchmark: Benchmark) -> Iterator[str]:
+    """Check numbers of images against each other and, where params alone say it, against the dataset."""
+    found = images_of(study.datasets[benchmark.dataset], benchmark.split)
+    if found is not None and benchmark.reference_images != found:
+        where = f"{benchmark.dataset} {benchmark.split}"
+        yield f"reference_images {benchmark.reference_images}, but {where} has {found}"
+    images = benchmark.reference_images
+    if isinstance(benchmark, SampledBenchmark):
+        images = benchmark.samples
+        if benchmark.manifold_images > benchmark.reference_images:
+            text = f"manifold_images {benchmark.manifold_images} is above reference_images"
+            yield f"{text} {benchmark.reference_images}"
+        fewest = min(benchmark.manifold_images, benchmark.samples)
+        if benchmark.neighbours >= fewest:
+            text = f"neighbours {benchmark.neighbours}, expected fewer than the {fewest} images"
+            yield f"{text} of manifold_images and of samples"
+    if benchmark.inception_splits > images:
+        yield f"inception_splits {benchmark.inception_splits} of {images} images: one would be empty"
 
 
-def _detector(study: Study, benchmark: Benchmark, detector: str | None) -> Iterator[str]:
-    kind = study.datasets[benchmark.dataset].source.kind
+def _inception(benchmark: Benchmark) -> Iterator[str]:
+    splits, seed = benchmark.inception_splits, benchmark.inception_shuffle_seed
+    if splits > 1 and seed is None:
+        text = f"inception_shuffle_seed: found null with {splits} splits, expected a seed"
+        yield f"{text}: a split of images in the order of their classes holds few classes"
+    if splits == 1 and seed is not None:
+        yield f"inception_shuffle_seed: found {seed} with one split, where it has no effect; expected null"
+
+
+def _detector(
+    study: Study, benchmark: Benchmark, detector: str | None, prompts: TaskCounts | None
+) -> Iterator[str]:
+    dataset = study.datasets[benchmark.dataset]
+    kind = dataset.source.kind
     if detector == "scenes-exact" and kind != "scenes":
         yield f"detector scenes-exact: {benchmark.dataset} is of kind {kind}, expected scenes"
+        return
+    if detector is not None and prompts is None:
+        yield "prompts: found null with a detector, expected the number of prompts of each task"
+    expected = prompts_of(dataset) if benchmark.split == "val" else None
+    if prompts is not None and expected is not None:
+        for task, count in expected.items():
+            if getattr(prompts, task) != count:
+                yield f"prompts.{task} {getattr(prompts, task)}, but {benchmark.dataset} val has {count}"
 
 
 def check_table(study: Study, table: Table) -> Iterator[str]:

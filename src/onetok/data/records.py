@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from onetok.errors import OnetokError
-from onetok.params import Count, Positive, Relation, Strict
+from onetok.errors import OnetokError, nearest
+from onetok.params import Count, Positive, Relation, Strict, Task
 
 
 class _Named(Strict):
@@ -41,7 +41,7 @@ class Excluded(_Named):
 class Prompt(Strict):
     """What a picture of a caption must show."""
 
-    tag: str = Field(description="the task")
+    tag: Task = Field(description="the task")
     include: tuple[Wanted, ...] = Field(strict=False)
     exclude: tuple[Excluded, ...] = Field(default=(), strict=False)
     prompt: str = Field(description="the caption")
@@ -83,6 +83,10 @@ def _explain(error: ValidationError) -> str:
             return f"{where}unknown key, found value {first['input']!r}"
         case "missing":
             return f"{where}missing key, found {', '.join(first['input']) or 'none'}"
+    if first["loc"] == ("prompt", "tag"):
+        tags = get_args(Task)
+        known = f"{nearest(str(first['input']), tags)} (of {', '.join(tags)})"
+        return f"{where}found {first['input']!r}; {known}"
     return f"{where}{first['msg'][0].lower()}{first['msg'][1:]}, found {first['input']!r}"
 
 

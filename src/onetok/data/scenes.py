@@ -13,13 +13,13 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onetok.data.records import Excluded, Prompt, Record, Wanted
-from onetok.params import ScenesSource
+from onetok.params import ScenesSource, Task
 
 SHAPES = ("circle", "square", "triangle")
 COLORS = {
@@ -32,7 +32,7 @@ COLORS = {
 }
 PLACES = ("top left", "top right", "bottom left", "bottom right")  # cells in reading order
 MIRRORED = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
-TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
+TASKS: tuple[Task, ...] = get_args(Task)
 UNREADABLE = "unreadable"  # the class of something that is no shape
 AESTHETIC = (4.0, 7.0)  # scores of the dullest and of the most vivid scene
 
@@ -53,7 +53,7 @@ Split = Literal["train", "val", "held-out"]
 class Request(NamedTuple):
     """What a caption asks for."""
 
-    task: str
+    task: Task
     shapes: tuple[str, ...]  # in the caption's order
     colors: tuple[str | None, ...]  # of each shape, where the caption says it
     number: int  # of each shape
@@ -179,7 +179,7 @@ def _draw_apart(usual: list[Request], source: ScenesSource, rng: np.random.Gener
     return kept
 
 
-def _enumerate(task: str, source: ScenesSource) -> list[Request]:
+def _enumerate(task: Task, source: ScenesSource) -> list[Request]:
     pairs = list(itertools.permutations(SHAPES, 2))
     match task:
         case "single_object":
@@ -227,7 +227,7 @@ def scene(source: ScenesSource, split: Split, index: int) -> Scene:
     return Scene(request=request, held_out=split == "held-out", things=things, aesthetic=score, frame=frame)
 
 
-def _draw_request(task: str, every: Requests, source: ScenesSource, rng: np.random.Generator) -> Request:
+def _draw_request(task: Task, every: Requests, source: ScenesSource, rng: np.random.Generator) -> Request:
     """Draw what a training caption asks for; a relation that is kept for evaluation, only of coloured shapes."""
     if task == "position" and rng.random() < source.colored_positions:
         plain = every.train[task] + every.val[task]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onetok.errors import OnetokError
+from onetok.metrics.finite import require_finite
 
 Floats = NDArray[np.float64]
 BLOCK = 16384  # images whose features are in float64 at a time
@@ -24,10 +25,14 @@ class GaussianStatistics(NamedTuple):
 def gaussian_statistics(features: NDArray[np.floating]) -> GaussianStatistics:
     """Fit a Gaussian to features (M, F), in float64.
 
-    Raises OnetokError for fewer than two images: their covariance does not exist.
+    With fewer than F + 1 images the covariance has no full rank: distances then are of the span of these images.
+
+    Raises OnetokError for fewer than two images, whose covariance does not exist, and for features that are not
+    finite.
     """
     if len(features) < 2:
         raise OnetokError(f"Fréchet distance: found {len(features)} images, expected at least 2")
+    require_finite(features, "Fréchet distance")
     mean = features.mean(axis=0, dtype=np.float64)
     scatter = np.zeros((features.shape[1], features.shape[1]))
     for start in range(0, len(features), BLOCK):  # never a float64 copy of all features
@@ -37,7 +42,7 @@ def gaussian_statistics(features: NDArray[np.floating]) -> GaussianStatistics:
 
 
 def frechet_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:
-    """Return |μa - μb|² + tr(Σa + Σb - 2 (Σa Σb)^½).
+    """Return |μa - μb|² + tr(Σa + Σb - 2 (Σa Σb)^½), which rounding may not bring below 0.
 
     The trace of the root is the sum of the roots of the eigenvalues of Σa^½ Σb Σa^½: symmetric, so no complex
     numbers appear, and a third of the time of a matrix square root.
@@ -47,4 +52,5 @@ def frechet_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:
     eigenvalues = np.linalg.eigvalsh(root @ b.covariance @ root)
     trace_of_root = np.sqrt(np.maximum(eigenvalues, 0)).sum()
     shift = np.square(a.mean - b.mean).sum()
-    return float(shift + np.trace(a.covariance) + np.trace(b.covariance) - 2 * trace_of_root)
+    distance = shift + np.trace(a.covariance) + np.trace(b.covariance) - 2 * trace_of_root
+    return max(float(distance), 0.0)

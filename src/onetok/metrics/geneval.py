@@ -75,7 +75,7 @@ def evaluate(prompts: Sequence[Prompt], seen: Sequence[list[Seen]]) -> GenEval:
 
 
 def _scores(tags: NDArray[np.str_], right: NDArray[np.bool_]) -> Scores:
-    tasks = {task: float(right[tags == task].mean()) for task in TASKS if task in tags}
+    tasks: dict[str, float] = {task: float(right[tags == task].mean()) for task in TASKS if task in tags}
     return Scores(tasks, float(np.mean(list(tasks.values()))))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+SSIM_WINDOW = 11  # pixels of the side of what SSIM compares at a time: a smaller picture has none
+
 RECONSTRUCTION = {
     "images": "images scored",
     "parameters": "parameters of the tokenizer",
@@ -20,6 +22,8 @@ RECONSTRUCTION = {
     "inception_score_std_judge": "its standard deviation over splits",
     "accuracy_judge": "class accuracy of reconstructions by the judge",
     "accuracy_real_judge": "class accuracy of originals by the judge",
+    "features": "numbers that the encoder makes of an image",
+    "features_judge": "numbers that the judge makes of an image",
 }
 _GENEVAL = {
     "geneval": "mean of the six tasks' shares, held-out prompts left out",
@@ -31,17 +35,22 @@ _GENEVAL = {
     "geneval_color_attr": "share that show both objects, each in its colour",
     "geneval_held_out": "mean of the tasks' shares over held-out prompts, whose kind training never asks for",
 }
+_OF_NO_CAPTION = (
+    *("images", "parameters", "tokens", "codebook_usage", "codebook_entropy", "psnr", "ssim"),
+    *("features", "features_judge"),
+)
 RECONSTRUCTION |= _GENEVAL
 RECONSTRUCTION |= {
     f"{metric}_shuffled": f"{text}, decoded with captions of other images"
     for metric, text in RECONSTRUCTION.items()
-    if metric not in ("images", "parameters", "tokens", "codebook_usage", "codebook_entropy", "psnr", "ssim")
+    if metric not in _OF_NO_CAPTION
 }
 GENERATION = {
     "images": "images scored",
     "parameters": "parameters of the generator",
     "distinct": "different images among them",
     "memorised": "share of samples whose tokens are, one for one, those of a training image",
+    "blank": "share of samples that are (nearly) one flat colour",
     "fid": "Fréchet distance of samples to the reference images",
     "inception_score": "inception score by the encoder's classes",
     "inception_score_std": "its standard deviation over splits",
@@ -54,6 +63,8 @@ GENERATION = {
     "precision_judge": "precision by the judge's features",
     "recall_judge": "recall by the judge's features",
     "accuracy_judge": "class accuracy of samples by the judge",
+    "features": "numbers that the encoder makes of an image",
+    "features_judge": "numbers that the judge makes of an image",
 }
 GENERATION |= {
     "clip_score": "mean CLIP score of pictures and their captions, 100 times the cosine",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from onetok.errors import OnetokError
+from onetok.metrics.finite import require_finite
 
 BLOCK = 4096  # rows of distances at a time: bounds memory at 50,000 images
 
@@ -21,12 +22,16 @@ class PrecisionRecall(NamedTuple):
 
 
 def precision_recall(real: Tensor, generated: Tensor, neighbours: int) -> PrecisionRecall:
-    """Compare features (R, F) and (G, F)."""
+    """Compare features (R, F) and (G, F).
+
+    Raises OnetokError where a set has no k-th neighbour, and for features that are not finite.
+    """
     for name, features in (("real", real), ("generated", generated)):
         if len(features) <= neighbours:
             raise OnetokError(
                 f"precision and recall: found {len(features)} {name} images, expected over {neighbours}"
             )
+        require_finite(features.numpy(force=True), f"precision and recall, {name} images")
     real, generated = real.double(), generated.double()
     return PrecisionRecall(
         precision=_share_inside(generated, real, manifold_radii(real, neighbours)),

@@ -4,6 +4,7 @@
     accuracy                share of images that the extractor puts into the class they should show
     accuracy_real           the same of the reference images: the ceiling
     inception_score         and its standard deviation over splits
+    features                numbers that the extractor makes of an image
     precision, recall       inside the k-nearest manifold of the other set
 
 A suffix `_judge` marks the same number by a second, independently trained extractor.
@@ -11,7 +12,7 @@ A suffix `_judge` marks the same number by a second, independently trained extra
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,24 +21,32 @@ from numpy.typing import NDArray
 from onetok.errors import OnetokError
 from onetok.metrics.features import Features, class_accuracy
 from onetok.metrics.frechet import frechet_distance, gaussian_statistics
-from onetok.metrics.inception_score import inception_score
+from onetok.metrics.inception_score import InceptionScore, inception_score, shuffled
 from onetok.metrics.precision_recall import precision_recall
 
 Labels = NDArray[np.integer[Any]]
 
 
+class Splits(NamedTuple):
+    """How an inception score's images are cut into parts."""
+
+    number: int
+    shuffle_seed: int | None  # None where there is one split
+
+
 def reconstruction_suite(
-    reference: Features, rebuilt: Features, labels: Labels | None, *, splits: int
+    reference: Features, rebuilt: Features, labels: Labels | None, *, splits: Splits
 ) -> dict[str, float]:
     """Compare reconstructions with the originals, image by image in the same order.
 
     `labels` are None where the extractor has other classes than the images.
     """
-    score = inception_score(rebuilt.logits, splits)
+    score = _inception_score(rebuilt, splits)
     scores = {
         "rfid": _distance(reference, rebuilt),
         "inception_score": score.mean,
         "inception_score_std": score.std,
+        "features": rebuilt.features.shape[1],
     }
     if labels is not None:
         scores["accuracy"] = class_accuracy(rebuilt.logits, labels)
@@ -50,7 +59,7 @@ def generation_suite(
     samples: Features,
     labels: Labels | None,
     *,
-    splits: int,
+    splits: Splits,
     manifold_images: int,
     neighbours: int,
 ) -> dict[str, float]:
@@ -61,7 +70,7 @@ def generation_suite(
 
     `labels` are None where the extractor has other classes than the images.
     """
-    score = inception_score(samples.logits, splits)
+    score = _inception_score(samples, splits)
     if manifold_images > len(reference.features):
         found = len(reference.features)
         raise OnetokError(
@@ -76,10 +85,17 @@ def generation_suite(
         "inception_score_std": score.std,
         "precision": manifold.precision,
         "recall": manifold.recall,
+        "features": samples.features.shape[1],
     }
     if labels is not None:
         scores["accuracy"] = class_accuracy(samples.logits, labels)
     return scores
+
+
+def _inception_score(images: Features, splits: Splits) -> InceptionScore:
+    seed = splits.shuffle_seed
+    logits = images.logits if seed is None else shuffled(images.logits, seed)
+    return inception_score(logits, splits.number)
 
 
 def _distance(a: Features, b: Features) -> float:

@@ -27,9 +27,11 @@ class Posterior(NamedTuple):
 
     def sample(self, generator: torch.Generator | None) -> Tensor:
         """Draw latents (B, N, C), from the global generator where `generator` is None."""
-        mean, log_variance = self
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-        return mean + torch.exp(0.5 * log_variance) * noise
+        return self.at(torch.randn(self.mean.shape, generator=generator, device=self.mean.device))
+
+    def at(self, noise: Tensor) -> Tensor:
+        """Return the latents that standard normal noise (B, N, C) stands for."""
+        return self.mean + torch.exp(0.5 * self.log_variance) * noise
 
     def divergence(self) -> Tensor:
         """Return KL(posterior || standard normal) of each token: (B, N), in nats."""

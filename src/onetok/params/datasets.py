@@ -10,6 +10,7 @@ from onetok.params.base import Caption, Count, Fraction, Name, Pixels, Positive,
 
 SceneShape = Literal["circle", "square", "triangle"]
 SceneColor = Literal["red", "green", "blue", "yellow", "purple", "cyan"]
+Task = Literal["single_object", "two_object", "counting", "colors", "position", "color_attr"]  # GenEval's
 Relation = Literal["left of", "right of", "above", "below"]
 ColoredShape = Annotated[tuple[SceneColor, SceneShape], Field(strict=False)]
 RelatedShapes = Annotated[tuple[SceneShape, Relation, SceneShape], Field(strict=False)]

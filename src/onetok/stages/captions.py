@@ -18,7 +18,7 @@ from onetok.errors import OnetokError
 from onetok.metrics.clip_score import clip_scores
 from onetok.metrics.geneval import Detector, ScenesExact, Seen, evaluate
 from onetok.models.text_encoder import CLIP
-from onetok.params import Reference, ScenesSource, Study
+from onetok.params import Reference, ScenesSource, Study, TaskCounts
 
 
 def of_others(images: int, seed: int | Sequence[int]) -> NDArray[np.int64]:
@@ -53,6 +53,23 @@ def prompts_of(shards: Shards) -> list[Prompt]:
             )
         prompts.append(prompt)
     return prompts
+
+
+def check_prompts(shards: Shards, expected: TaskCounts | None) -> None:
+    """Check that a split asks for each task as often as a benchmark expects.
+
+    Raises OnetokError for another number: a share of fewer prompts looks like any other.
+    """
+    if expected is None:
+        return
+    found = dict.fromkeys(TaskCounts.model_fields, 0)
+    for prompt in prompts_of(shards):
+        found["held_out" if prompt.held_out else prompt.tag] += 1
+    for task, count in expected.model_dump().items():
+        if found[task] != count:
+            raise OnetokError(
+                f"{shards.directory}: {found[task]} prompts of {task}, prompts.{task} of the benchmark expects {count}"
+            )
 
 
 @dataclass

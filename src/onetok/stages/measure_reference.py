@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from safetensors.numpy import save_file
 
 from onetok.data.batches import image_batches
-from onetok.data.shards import Shards
 from onetok.metrics.features import extract_features
 from onetok.progress import track
 from onetok.stages.runtime import Context, main
-from onetok.stages.scoring import load_extractors
+from onetok.stages.scoring import load_extractors, open_reference
 
 
 def measure_reference(context: Context) -> None:
     entry = context.study.benchmarks[context.job.name]
-    shards = Shards(Path("results/datasets") / entry.dataset / "shards" / entry.split)
+    shards = open_reference(entry)
     images = image_batches(shards, entry.images, entry.batch, context.workers)
     tracked = track(
         images, f"measure_reference {context.job.name}", "batches", -(-len(shards) // entry.batch)

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onetok.data.images import encode_png, to_uint8
+from onetok.data.images import encode_png
+from onetok.data.levels import to_levels
 from onetok.data.shards import Shards, write_shards
 from onetok.data.sources import Sample
 from onetok.data.tokens import id_dtype
@@ -133,13 +134,16 @@ def sample_images(context: Context) -> None:
     generator = load_model(Path("results/generators") / entry.generator, context.device)
     tokenizer = load_tokenizer(context.job.params["tokenizer"], context.device)
     sampling, subjects = build_sampling(entry.sampling), subjects_of(context, entry)
+    eight_bits = context.job.params["eight_bits"]
 
     @torch.inference_mode()
     def draw(part: int, images: range) -> Arrays:
         asked = subjects.ask(images)
         drawn = generator.sample(asked.condition, sampling, ImageRandom(entry.seed, images, context.device))
         decoded = tokenizer.decode(tokens_from_drawn(tokenizer, drawn), asked.texts)
-        return {"pixels": to_uint8(decoded).cpu().numpy(), "tokens": to_kept(drawn, tokenizer.codebook_size)}
+        what = f"{context.job.name}, from image {images.start}"
+        pixels = to_levels(decoded, eight_bits, what).cpu().numpy()
+        return {"pixels": pixels, "tokens": to_kept(drawn, tokenizer.codebook_size)}
 
     parts = -(-count // entry.micro_batch)
     micro_batches = MicroBatches(count, entry.micro_batch)

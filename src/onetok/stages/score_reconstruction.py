@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,19 +13,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onetok.data.batches import caption_batches, caption_ids, image_batches
-from onetok.data.images import prepare, to_float, to_uint8
+from onetok.data.images import prepare, to_float
+from onetok.data.levels import to_levels
 from onetok.data.shards import Shards
+from onetok.metrics import names
 from onetok.metrics.codebook import codebook_use
 from onetok.metrics.pixels import psnr, ssim
 from onetok.metrics.suites import reconstruction_suite
+from onetok.models.quantizers import Tokens
 from onetok.models.text_encoder import CaptionStates
-from onetok.params import ReconstructionBenchmark
+from onetok.params import PosteriorMean, PosteriorSample, ReconstructionBenchmark
 from onetok.progress import track
 from onetok.registry import build_caption_states, load_tokenizer
+from onetok.sampling.seeds import ImageRandom
 from onetok.sheets import grid
-from onetok.stages.captions import Watched, build_detector, of_others
+from onetok.stages.captions import Watched, build_detector, check_prompts, of_others
 from onetok.stages.runtime import Context, main
-from onetok.stages.scoring import score_features, write_scores
+from onetok.stages.scoring import open_reference, score_features, splits_of, write_scores
 
 PICTURES = 16  # images, spread over the split, in the picture of originals above reconstructions
 
@@ -58,12 +61,14 @@ def score_reconstruction(context: Context) -> None:
     entry = context.study.tokenizers[name]
     benchmark = context.study.benchmarks[entry.benchmark]
     assert isinstance(benchmark, ReconstructionBenchmark)
-    shards = Shards(Path("results/datasets") / benchmark.dataset / "shards" / benchmark.split)
+    shards = open_reference(benchmark)
     tokenizer = load_tokenizer(name, context.device)
     text = build_caption_states(entry, context.device)
     tokenize = text.tokenize if text is not None else None
     if text is not None:
         shards.check_captions()
+    if benchmark.captions is not None:
+        check_prompts(shards, benchmark.captions.prompts)
 
     measured, captions = Measured(), np.arange(len(shards))
     rebuilt_scores = score_rebuilt(context, tokenizer, text, shards, captions, measured)
@@ -74,13 +79,14 @@ def score_reconstruction(context: Context) -> None:
         if text is not None:
             captions = of_others(len(shards), benchmark.captions.shuffle_seed)
             shuffled = score_rebuilt(context, tokenizer, text, shards, captions, Measured())
-        scores |= {f"{metric}_shuffled": value for metric, value in shuffled.items()}
+        named = {f"{metric}_shuffled": value for metric, value in shuffled.items()}
+        scores |= {metric: value for metric, value in named.items() if metric in names.RECONSTRUCTION}
     write_scores(context.folder, scores)
 
     shown = np.linspace(0, len(shards) - 1, min(PICTURES, len(shards))).astype(int)
     real = torch.from_numpy(np.stack([prepare(shards.image(i), benchmark.images) for i in shown]))
-    pair = (real, caption_ids(shards, shown, tokenize))
-    (rebuilt,) = rebuild(tokenizer, text, [pair], context.device, Measured())
+    originals = Originals(real, caption_ids(shards, shown, tokenize), shown.tolist())
+    (rebuilt,) = Rebuilder(tokenizer, text, benchmark.posterior, context).rebuild([originals], Measured())
     grid(torch.cat([real, rebuilt]).numpy(), columns=len(shown)).save(context.folder / "reconstructions.png")
 
 
@@ -105,7 +111,11 @@ def score_rebuilt(
         total,
     )
     texts = caption_batches(shards, captions, benchmark.batch, tokenize)
-    batches = rebuild(tokenizer, text, zip(images, texts, strict=True), context.device, measured)
+    originals = (
+        Originals(pixels, ids, range(number * benchmark.batch, number * benchmark.batch + len(pixels)))
+        for number, (pixels, ids) in enumerate(zip(images, texts, strict=True))
+    )
+    batches = Rebuilder(tokenizer, text, benchmark.posterior, context).rebuild(originals, measured)
     watched = None
     if benchmark.captions is not None:
         detector = build_detector(context.study, benchmark, benchmark.captions.detector)
@@ -119,34 +129,53 @@ def score_rebuilt(
         partial(
             reconstruction_suite,
             labels=shards.labels if benchmark.class_accuracy else None,
-            splits=benchmark.inception_splits,
+            splits=splits_of(benchmark),
         ),
     )
     return scores | (watched.scores(shards) if watched is not None else {})
 
 
-@torch.inference_mode()
-def rebuild(
-    tokenizer: Any,
-    text: CaptionStates | None,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    device: torch.device,
-    measured: Measured,
-) -> Iterator[Tensor]:
-    """Yield the reconstruction of each batch (b, 3, H, W) uint8, rounded to 8 bits before anything is measured.
+class Originals(NamedTuple):
+    """A batch of images to rebuild."""
 
-    A batch is images (b, 3, H, W) uint8 and the token ids of their captions (b, T).
-    """
-    for pixels, captions in batches:
-        states = text(captions.to(device)) if text is not None else None
-        reconstruction = tokenizer(to_float(pixels.to(device)), states)
-        rebuilt = to_uint8(reconstruction.images).cpu()
-        measured.psnr.append(psnr(to_float(pixels), to_float(rebuilt)))
-        measured.ssim.append(ssim(to_float(pixels), to_float(rebuilt)))
-        measured.tokens = reconstruction.tokens.latents.shape[1]
-        if reconstruction.tokens.ids is not None:
-            measured.ids.append(reconstruction.tokens.ids.cpu())
-        yield rebuilt
+    pixels: Tensor  # (b, 3, H, W) uint8
+    captions: Tensor  # (b, T) int64 token ids, T = 0 where nobody reads them
+    numbers: Sequence[int]  # of the images in their split, b of them
+
+
+@dataclass(frozen=True)
+class Rebuilder:
+    """A tokenizer as a benchmark asks for it."""
+
+    tokenizer: Any
+    text: CaptionStates | None
+    posterior: PosteriorMean | PosteriorSample
+    context: Context
+
+    @torch.inference_mode()
+    def rebuild(self, batches: Iterable[Originals], measured: Measured) -> Iterator[Tensor]:
+        """Yield the reconstruction of each batch (b, 3, H, W) uint8, rounded to 8 bits before anything is measured."""
+        device = self.context.device
+        for pixels, captions, numbers in batches:
+            states = self.text(captions.to(device)) if self.text is not None else None
+            tokens = self.tokens(to_float(pixels.to(device)), numbers)
+            what = f"{self.context.job.name}, reconstructions from image {numbers[0]}"
+            rebuilt = to_levels(self.tokenizer.decode(tokens, states), "rounded", what).cpu()
+            measured.psnr.append(psnr(to_float(pixels), to_float(rebuilt)))
+            measured.ssim.append(ssim(to_float(pixels), to_float(rebuilt)))
+            measured.tokens = tokens.latents.shape[1]
+            if tokens.ids is not None:
+                measured.ids.append(tokens.ids.cpu())
+            yield rebuilt
+
+    def tokens(self, images: Tensor, numbers: Sequence[int]) -> Tokens:
+        """Return the tokens of images (b, 3, H, W) float in [0, 1], continuous ones as the benchmark draws them."""
+        tokens: Tokens = self.tokenizer.encode(images)
+        if tokens.posterior is None or isinstance(self.posterior, PosteriorMean):
+            return tokens
+        random = ImageRandom(self.posterior.seed, numbers, self.context.device)
+        noise = random.normal(*tokens.latents.shape[1:])  # (b, N, C), row i of image i
+        return tokens._replace(latents=tokens.posterior.at(noise))
 
 
 if __name__ == "__main__":

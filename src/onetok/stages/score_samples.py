@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -16,13 +17,14 @@ from onetok.data.shards import Shards
 from onetok.data.tokens import TokenCache
 from onetok.errors import OnetokError
 from onetok.metrics.memorisation import memorised_share
+from onetok.metrics.pixels import is_blank
 from onetok.metrics.suites import generation_suite
 from onetok.params import SampledBenchmark, TextToImageBenchmark, TrainedGenerator
 from onetok.progress import track
 from onetok.registry import load_encoder, load_model
-from onetok.stages.captions import Matched, Watched, build_detector
+from onetok.stages.captions import Matched, Watched, build_detector, check_prompts
 from onetok.stages.runtime import Context, main
-from onetok.stages.scoring import score_features, write_scores
+from onetok.stages.scoring import open_reference, score_features, splits_of, write_scores
 
 
 def score_samples(context: Context) -> None:
@@ -35,10 +37,14 @@ def score_samples(context: Context) -> None:
     if len(shards) != benchmark.samples:
         # Fewer samples give another FID without any sign of it: 8.7 for 2.77 has been reported.
         raise OnetokError(f"{name}: found {len(shards)} samples, the benchmark expects {benchmark.samples}")
-    distinct: set[bytes] = set()
-    asked = CaptionScores(context, benchmark) if isinstance(benchmark, TextToImageBenchmark) else None
+    reference, pictures = open_reference(benchmark), Pictures(benchmark.blank_deviation)
+    asked = (
+        CaptionScores(context, benchmark, reference) if isinstance(benchmark, TextToImageBenchmark) else None
+    )
     total = -(-len(shards) // benchmark.batch)
-    batches = track(read(shards, benchmark.batch, distinct), f"score_samples {name}", "batches", total)
+    batches = pictures.pass_by(
+        track(read(shards, benchmark.batch), f"score_samples {name}", "batches", total)
+    )
     labels = shards.labels if benchmark.class_accuracy else None
     scores: dict[str, float | None] = {}
     scores |= score_features(
@@ -49,7 +55,7 @@ def score_samples(context: Context) -> None:
         partial(
             generation_suite,
             labels=labels,
-            splits=benchmark.inception_splits,
+            splits=splits_of(benchmark),
             manifold_images=benchmark.manifold_images,
             neighbours=benchmark.neighbours,
         ),
@@ -57,7 +63,7 @@ def score_samples(context: Context) -> None:
     generator = load_model(Path("results/generators") / entry.generator, context.device)
     scores |= {
         "images": len(shards),
-        "distinct": len(distinct),
+        **pictures.scores(),
         "parameters": sum(p.numel() for p in generator.parameters()),
     }
     source = context.study.generators[entry.generator]
@@ -72,11 +78,32 @@ def score_samples(context: Context) -> None:
     write_scores(context.folder, scores)
 
 
+@dataclass
+class Pictures:
+    """What is counted of samples that pass by: how many differ, and how many show nothing."""
+
+    blank_deviation: float
+    digests: list[bytes] = field(default_factory=list)  # of each picture
+    blank: int = 0
+
+    def pass_by(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the batches (b, 3, H, W) uint8 as they are."""
+        for pixels in batches:
+            self.digests += [hashlib.sha256(picture.tobytes()).digest() for picture in pixels.numpy()]
+            self.blank += int(is_blank(pixels, self.blank_deviation).sum())
+            yield pixels
+
+    def scores(self) -> dict[str, float | None]:
+        """Return the scores by the names of tables."""
+        return {"distinct": len(set(self.digests)), "blank": self.blank / len(self.digests)}
+
+
 class CaptionScores:
     """How well samples that pass by show the captions of the reference split, which take turns."""
 
-    def __init__(self, context: Context, benchmark: TextToImageBenchmark) -> None:
-        self.reference = Shards(Path("results/datasets") / benchmark.dataset / "shards" / benchmark.split)
+    def __init__(self, context: Context, benchmark: TextToImageBenchmark, reference: Shards) -> None:
+        check_prompts(reference, benchmark.prompts)
+        self.reference = reference
         encoder = load_encoder(benchmark.clip, context.device)
         self.matched = Matched(encoder, self.reference, context.device)
         detector = build_detector(context.study, benchmark, benchmark.detector)
@@ -93,12 +120,11 @@ class CaptionScores:
         return self.matched.scores() | seen
 
 
-def read(shards: Shards, batch: int, distinct: set[bytes]) -> Iterator[Tensor]:
-    """Yield batches (b, 3, H, W) uint8, and collect a digest of each different image."""
+def read(shards: Shards, batch: int) -> Iterator[Tensor]:
+    """Yield batches (b, 3, H, W) uint8."""
     for start in range(0, len(shards), batch):
         images = [decode(shards.image(i)) for i in range(start, min(start + batch, len(shards)))]
         arrays = [np.asarray(image).transpose(2, 0, 1) for image in images]
-        distinct |= {hashlib.sha256(array.tobytes()).digest() for array in arrays}
         yield torch.from_numpy(np.stack(arrays))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor
 
+from onetok.data.shards import Shards
+from onetok.errors import OnetokError
 from onetok.metrics.features import FeatureExtractor, Features, extract_features
+from onetok.metrics.suites import Splits
 from onetok.params import Reference
 from onetok.registry import load_encoder
 from onetok.stages.runtime import Context
@@ -23,6 +27,25 @@ def load_extractors(benchmark: Reference, device: torch.device) -> dict[str, Fea
     """Return the benchmark's encoder and its judge."""
     names = {"encoder": benchmark.encoder, "judge": benchmark.judge}
     return {role: load_encoder(name, device) for role, name in names.items()}
+
+
+def open_reference(benchmark: Reference) -> Shards:
+    """Open the images that a benchmark compares with.
+
+    Raises OnetokError where they are not as many as it expects: a set that lacks some has another distance, without
+    any sign of it.
+    """
+    shards = Shards(Path("results/datasets") / benchmark.dataset / "shards" / benchmark.split)
+    if len(shards) != benchmark.reference_images:
+        raise OnetokError(
+            f"{benchmark.dataset}: its {benchmark.split} split has {len(shards)} images, reference_images of the"
+            f" benchmark expects {benchmark.reference_images}"
+        )
+    return shards
+
+
+def splits_of(benchmark: Reference) -> Splits:
+    return Splits(benchmark.inception_splits, benchmark.inception_shuffle_seed)
 
 
 def score_features(
@@ -39,5 +62,12 @@ def score_features(
 
 
 def write_scores(folder: Path, scores: Mapping[str, float | None]) -> None:
-    """Write scores.json; null is what does not apply, such as codebook usage without a codebook."""
-    (folder / "scores.json").write_text(json.dumps(scores, indent=2, sort_keys=True) + "\n")
+    """Write scores.json; null is what does not apply, such as codebook usage without a codebook.
+
+    Raises OnetokError for a score that is no number: JSON has none for it, and nobody could use it.
+    """
+    for metric, score in scores.items():
+        if score is not None and not math.isfinite(score):
+            raise OnetokError(f"{folder / 'scores.json'}: {metric} is {score}, expected a finite number")
+    content = json.dumps(scores, indent=2, sort_keys=True, allow_nan=False)
+    (folder / "scores.json").write_text(content + "\n")
