@@ -300,7 +300,9 @@ datasets:
         ("generators/maskgit.yaml", "classes: 10", "classes: 2"),
         ("generators/rar.yaml", "classes: 10", "classes: 2"),
         ("benchmarks/reconstruction.yaml", "inception_splits: 10", "inception_splits: 2"),
+        ("benchmarks/reconstruction.yaml", "reference_images: 100", "reference_images: 8"),
         ("benchmarks/class_conditional.yaml", "manifold_images: 500", "manifold_images: 16"),
+        ("benchmarks/class_conditional.yaml", "reference_images: 1697", "reference_images: 16"),
     ):
         path = study / "params" / file
         path.write_text(path.read_text().replace(old, new))
@@ -353,7 +355,11 @@ datasets:
     )
     for file in ("reconstruction", "text_to_image"):
         path = study / f"params/benchmarks/{file}.yaml"
-        path.write_text(path.read_text().replace("detector: scenes-exact", "detector: null"))
+        text = path.read_text().replace("detector: scenes-exact", "detector: null")
+        text = re.sub(r"prompts: \{.*\}", "prompts: null", text).replace(
+            "reference_images: 16", "reference_images: 8"
+        )
+        path.write_text(text.replace("manifold_images: 16", "manifold_images: 8"))
     figure = "results/figures/text_to_image/prompts"
     snakemake(study, f"{figure}/receipt.json")
 
