@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -235,15 +236,12 @@ def generate_images(arguments: argparse.Namespace) -> int:
 
 
 def pin(arguments: argparse.Namespace) -> int:
-    import yaml
-
     from onetok.pretrained import find_pin
 
     found = find_pin(arguments.hub, arguments.file, arguments.revision)
     weights = {"hub": arguments.hub, "revision": found.revision, "url": None}
     weights |= {"file": arguments.file, "sha256": found.sha256}
-    line = yaml.safe_dump(weights, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
-    print(f"weights: {line.strip()}")
+    print(f"weights: {json.dumps(weights)}")  # JSON is YAML, and its quotes keep a digest text
     return 0
 
 

@@ -27,7 +27,12 @@ _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 80
 _SHORT.maxlevel = 3
 
 
+def printable(text: str) -> str:
+    """Return text with line ends, control characters and the like as escapes."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return which known name a word may have meant, as part of a message."""
-    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.0)
+    close = difflib.get_close_matches(word[:100], sorted(known), n=1, cutoff=0.0)
     return f"nearest known: {close[0]}" if close else "nothing of this kind is defined"

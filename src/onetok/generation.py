@@ -26,20 +26,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from onetok import inference, params
 from onetok.data.images import encode_png, to_uint8
 from onetok.derived import token_shape, tokenizer_of
-from onetok.errors import OnetokError, nearest, one_line
+from onetok.errors import OnetokError, nearest
 from onetok.inference import ImageTokenizer, fetch_published, load_artefact, load_tokenizer, open_device
 from onetok.models.mmdit import TextCondition
 from onetok.models.quantizers import tokens_from_drawn
 from onetok.models.text_conditions import EncodedCaptions
 from onetok.pictures import places, shown, write_all
 from onetok.published import Entry, GeneratorEntry, load_published_generator
+from onetok.reading import parse_yaml
 from onetok.registry import build_sampling, sampling_kind
 from onetok.sampling.seeds import ImageRandom
 from onetok.study import load_study
@@ -375,10 +375,7 @@ def _check_once(named: str, subjects: Sequence[int] | Sequence[str]) -> None:
 
 
 def _read_sampling(text: str | None) -> Mapping[str, Any]:
-    try:
-        content = yaml.safe_load(text or "")
-    except yaml.YAMLError as error:
-        raise OnetokError(f"--sampling: not valid YAML: {one_line(error)}") from None
+    content = parse_yaml(text or "", "--sampling")
     if not isinstance(content, dict):
         raise OnetokError(f"--sampling: found {text!r}, expected the settings as params write them")
     return content

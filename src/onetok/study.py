@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from onetok.consistency import inconsistencies
-from onetok.errors import OnetokError, nearest, one_line, shown
+from onetok.errors import OnetokError, nearest, printable, shown
 from onetok.params import CurvesFigure, RefersTo, Study
+from onetok.reading import entries, read_yaml
 
 # Which kinds a file in each folder of params/ may define.
 FOLDERS = {
@@ -26,6 +26,7 @@ FOLDERS = {
     "benchmarks": ("benchmarks", "speeds"),
     "tables": ("tables", "figures"),
 }
+FOLDER_OF_KIND = {kind: folder for folder, kinds in FOLDERS.items() for kind in kinds}
 
 
 def load_study(directory: Path = Path()) -> Study:
@@ -33,120 +34,117 @@ def load_study(directory: Path = Path()) -> Study:
 
     Raises OnetokError with one line for each thing that is wrong: file, path, what was found, what is known.
     """
+    contents, problems = read_params(directory)
+    return build_study(contents, problems)
+
+
+def read_params(directory: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Return what the files of params/ hold, by their names below the study, and what is wrong with the others."""
     root = directory / "params"
     if not root.is_dir():
         raise OnetokError(f"{root}: no such folder; a study is a directory with params/")
+    contents: dict[str, dict[str, Any]] = {}
     problems: list[str] = []
-    raw: dict[str, dict[str, Any]] = {kind: {} for kind in Study.model_fields}
-    files: dict[tuple[str, str], str] = {}
-    for path in sorted(p for p in root.rglob("*") if p.is_file() and p.name != "schema.json"):
-        if path.suffix != ".yaml":
-            problems.append(
-                f"{path.relative_to(directory).as_posix()}: expected only files named *.yaml in params/"
-            )
-            continue
-        shown = path.relative_to(directory).as_posix()
+    for path in _files(root, problems):
+        name = path.relative_to(directory).as_posix()
         try:
-            variants = list(_variants(path, shown))
+            contents[name] = _read_yaml(path, name)
         except OnetokError as error:
             problems.append(str(error))
+    return contents, problems
+
+
+def _read_yaml(path: Path, name: str) -> dict[str, Any]:
+    content = read_yaml(path, name)
+    if not isinstance(content, dict):
+        found = "nothing" if content is None else type(content).__name__
+        raise OnetokError(f"{name}: expected a mapping of kinds, found {found}")
+    return content
+
+
+def _files(root: Path, problems: list[str]) -> Iterator[Path]:
+    """Yield the params files, and add what should not be there to `problems`."""
+    for folder in entries(root):
+        name = f"params/{folder.name}"
+        if folder == root / "schema.json":
             continue
-        for kind, name, value in variants:
-            if name in raw[kind]:
-                problems.append(
-                    f"{shown}: {kind}.{name.replace('/', '.')}: also defined in {files[kind, name]}"
-                )
-            raw[kind][name] = value
-            files[kind, name] = shown
+        if folder.name not in FOLDERS:
+            problems.append(
+                f"{name}: expected only folders {', '.join(FOLDERS)}; {nearest(folder.name, FOLDERS)}"
+            )
+        elif not folder.is_dir():
+            problems.append(f"{name}: is no folder, expected one of params files")
+        else:
+            for path in entries(folder):
+                if path.suffix == ".yaml":
+                    yield path
+                else:
+                    problems.append(f"{name}/{path.name}: expected only files named *.yaml in params/")
+
+
+def build_study(contents: Mapping[str, dict[str, Any]], problems: list[str] | None = None) -> Study:
+    """Check what params files hold, by file name (params/<folder>/<family>.yaml), and return the study that it is.
+
+    Raises OnetokError with one line for each thing that is wrong, `problems` first.
+    """
+    problems = list(problems or [])
+    raw: dict[str, dict[str, Any]] = {kind: {} for kind in Study.model_fields}
+    for name, content in contents.items():
+        try:
+            for kind, variant, value in _variants(name, content):
+                raw[kind][variant] = value
+        except OnetokError as error:
+            problems.append(str(error))
     try:
         study = Study.model_validate(raw)
     except ValidationError as error:
-        problems += [_explain(dict(detail), files) for detail in error.errors()]
+        problems += [_explain(dict(detail)) for detail in error.errors()]
         raise OnetokError(_report(problems)) from None
-    problems += _check_references(study, files)
+    problems += _check_references(study)
     if not problems:
-        problems += [f"{_place(files, kind, name)}: {text}" for kind, name, text in inconsistencies(study)]
+        problems += [f"{place(kind, name)}: {text}" for kind, name, text in inconsistencies(study)]
     if problems:
         raise OnetokError(_report(problems))
     return study
 
 
+def place(kind: str, name: str) -> str:
+    """Return where an entry is defined: the file and the path of its key."""
+    family, variant = name.split("/", 1)
+    return f"params/{FOLDER_OF_KIND[kind]}/{family}.yaml: {kind}.{family}.{variant}"
+
+
 def _report(problems: list[str]) -> str:
-    return "\n".join(["params are not valid:", *(f"  {problem}" for problem in problems)])
+    return "\n".join(["params are not valid:", *(f"  {printable(problem)}" for problem in problems)])
 
 
-def _variants(path: Path, shown: str) -> Iterator[tuple[str, str, Any]]:
+def _variants(file: str, content: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
     """Yield (kind, family/variant, value) of one file."""
-    folder, family = path.parent.name, path.stem
-    if folder not in FOLDERS:
-        raise OnetokError(f"{shown}: folder {folder!r} is unknown; {nearest(folder, FOLDERS)}")
-    content = _read_yaml(path, shown)
+    folder, family = Path(file).parent.name, Path(file).stem
     for kind, families in content.items():
         if kind.startswith("_"):
             continue
         if kind not in FOLDERS[folder]:
-            raise OnetokError(f"{shown}: {kind}: unknown key; {nearest(kind, FOLDERS[folder])}")
+            raise OnetokError(f"{file}: {kind}: unknown key; {nearest(kind, FOLDERS[folder])}")
         if not isinstance(families, dict) or list(families) != [family]:
-            found = list(families) if isinstance(families, dict) else families
+            found = shown(list(families) if isinstance(families, dict) else families)
             raise OnetokError(
-                f"{shown}: {kind}: expected one family named {family!r} as the file, found {found}"
+                f"{file}: {kind}: expected one family named {family!r} as the file, found {found}"
             )
         if not isinstance(families[family], dict):
-            raise OnetokError(f"{shown}: {kind}.{family}: expected variants, found {families[family]!r}")
+            raise OnetokError(f"{file}: {kind}.{family}: expected variants, found {shown(families[family])}")
         for variant, value in families[family].items():
             yield kind, f"{family}/{variant}", value
-
-
-# ---------------------------------------------------------------------------------------------- YAML
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 floats (1e-4 is a number), and no key twice."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node) if key_node.tag != "tag:yaml.org,2002:merge" else None
-        if key is not None and key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {key!r} appears twice", key_node.start_mark
-            )
-        seen.add(key)
-    loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_duplicates)
-
-
-def _read_yaml(path: Path, shown: str) -> dict[str, Any]:
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OnetokError(f"{shown}: not valid YAML: {one_line(error)}") from None
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise OnetokError(f"{shown}: expected a mapping of kinds, found {type(content).__name__}")
-    return content
 
 
 # ---------------------------------------------------------------------------------------------- messages
 
 
-def _place(files: Mapping[tuple[str, str], str], kind: str, name: str) -> str:
-    return f"{files[kind, name]}: {kind}.{name.replace('/', '.')}"
-
-
-def _explain(detail: dict[str, Any], files: Mapping[tuple[str, str], str]) -> str:
+def _explain(detail: dict[str, Any]) -> str:
     """Turn one pydantic error into one line."""
     kind, name, *path = detail["loc"]
     keys, siblings, path = _walk(kind, path)
-    where = ".".join([_place(files, kind, name), *keys])
+    where = ".".join([place(kind, name), *keys])
     found = detail["input"]
     match detail["type"]:
         case "extra_forbidden":
@@ -203,25 +201,25 @@ def _descend_union(current: Any, step: Any) -> tuple[Any, bool]:
     return (models[0] if len(models) == 1 else current), False
 
 
-def _check_references(study: Study, files: Mapping[tuple[str, str], str]) -> list[str]:
+def _check_references(study: Study) -> list[str]:
     problems = []
     for kind in Study.model_fields:
         for name, entry in getattr(study, kind).items():
             if not re.fullmatch(r"[a-z0-9_]+/[a-z0-9][a-z0-9-]*", name):
                 problems.append(
-                    f"{_place(files, kind, name)}: a variant's name is lower case letters, digits and hyphens"
+                    f"{place(kind, name)}: a variant's name is lower case letters, digits and hyphens"
                 )
             for path, referred, target in _references(entry):
                 known = getattr(study, referred)
                 if target not in known:
-                    where = f"{_place(files, kind, name)}.{path}"
+                    where = f"{place(kind, name)}.{path}"
                     problems.append(f"{where}: no {referred} named {target!r}; {nearest(target, known)}")
     for name, figure in study.figures.items():
         if isinstance(figure, CurvesFigure):
             for run in figure.runs:
                 known = [f"{k}/{n}" for k in ("tokenizers", "generators") for n in getattr(study, k)]
                 if run not in known:
-                    where = f"{_place(files, 'figures', name)}.runs"
+                    where = f"{place('figures', name)}.runs"
                     problems.append(f"{where}: no run named {run!r}; {nearest(run, known)}")
     return problems
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import re
 
 import pytest
-import yaml
 
 from onetok.errors import OnetokError
 from onetok.params import Study
-from onetok.study import load_study
+from onetok.study import build_study, read_params
+from tests.conftest import REPOSITORY
 
 TITOK = ("tokenizers/titok.yaml", "tokenizers.titok.vq-16")
 STAGE_2 = ("tokenizers/titok_stage_2.yaml", "tokenizers.titok_stage_2.vq-16")
@@ -110,28 +111,31 @@ REFUSED = [
 ]
 
 
+@pytest.fixture(scope="module")
+def contents():
+    return read_params(REPOSITORY / "tests/e2e/smallest")[0]
+
+
 @pytest.mark.parametrize(
     ("place", "path", "value", "message"),
     REFUSED,
     ids=[f"{m[0][1]}.{m[1]}={str(m[2])[:20]}" for m in REFUSED],
 )
-def test_a_value_that_cannot_be_used_is_refused(smallest, place, path, value, message):
+def test_a_value_that_cannot_be_used_is_refused(contents, place, path, value, message):
     file, name = place
-    params = smallest / "params" / file
-    content = yaml.safe_load(params.read_text())
     *parents, last = [int(key) if key.isdigit() else key for key in [*name.split("."), *path.split(".")]]
+    content = copy.deepcopy(contents[f"params/{file}"])
     entry = content
     for key in parents:
         entry = entry[key]
     entry[last] = value
-    params.write_text(yaml.safe_dump(content))
     with pytest.raises(OnetokError, match=re.escape(message)) as caught:
-        load_study(smallest)
+        build_study(contents | {f"params/{file}": content})
     assert name in str(caught.value)
 
 
-def test_nothing_is_trained_in_zero_steps_so_that_they_need_no_warm_up(smallest):
-    assert load_study(smallest).generators["maskgit/untrained"].training.steps == 0
+def test_nothing_is_trained_in_zero_steps_so_that_they_need_no_warm_up(contents):
+    assert build_study(contents).generators["maskgit/untrained"].training.steps == 0
 
 
 UNBOUNDED = {"Published.figures", "Training.max_gradient_norm", "TokenizerTraining.max_gradient_norm"}

@@ -6,9 +6,11 @@ A file `params/<folder>/<family>.yaml` holds, per kind of artefact, the variants
       titok:                    # family = the file's name
         vq-16: {...}            # variant; other files call it titok/vq-16
 
-Top-level keys that start with an underscore hold YAML anchors that variants share. No field has a default.
-The modules here are the schema; onetok.study reads the files, onetok.consistency says which values cannot hold
-together.
+Top-level keys that start with an underscore hold YAML anchors that variants share. No field has a default, and every
+number has bounds. Files are YAML 1.2, which DVC reads alike. In params/ hidden files (.x) and what editors leave
+behind (x~, #x#, x.swp, x.bak, x.orig) are passed over; anything else that is no params file is an error.
+The modules here are the schema; onetok.reading reads a file, onetok.study all of them, onetok.consistency says which
+values cannot hold together.
 """
 
 from __future__ import annotations
