@@ -16,7 +16,7 @@ from onetok.errors import OnetokError
 from onetok.plan import plan
 from onetok.published import build_published_generator, load_published_generator
 from onetok.receipts import sha256
-from onetok.registry import build_generator, load_model, save_model
+from onetok.registry import build_generator, build_sampling, load_model, save_model
 from onetok.study import load_study
 
 MODEL = {"width": 16, "layers": 2, "heads": 2, "hidden": 32}
@@ -132,6 +132,23 @@ def assert_named(study, family, old, new, message):
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(OnetokError, match=message):
         load_study(study)
+
+
+def test_the_papers_generators_are_sampled_as_their_releases_do(repository):
+    study = load_study(repository)
+    masked = {name: entry for name, entry in study.samples.items() if entry.sampling.kind == "masked"}
+    captioned = {name for name, entry in masked.items() if entry.text is not None}
+    assert len(masked.keys() - captioned) == 10 and len(captioned) == 8
+    assert all(entry.sampling.softmax_annealing for entry in masked.values())
+    for name in captioned:
+        weights = build_sampling(masked[name].sampling).guidance.weights(16)
+        assert [round(weight, 2) for weight in (*weights[:3], weights[-1])] == [1.11, 1.42, 1.93, 12.0]
+    assert {study.samples[name].benchmark for name in masked.keys() - captioned} == {
+        "class_conditional/imagenet"
+    }
+    assert {
+        benchmark.eight_bits for benchmark in study.benchmarks.values() if benchmark.kind != "reconstruction"
+    } == {"truncated"}
 
 
 def test_released_systems_need_the_text_encoder_that_they_were_trained_with(repository, tmp_path):

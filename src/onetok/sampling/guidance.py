@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 GUIDANCE_KINDS = (
-    "constant",  # MaskGIT's, and MaskGen-VQ's where its release names none
+    "constant",  # MaskGIT's
     "linear",  # TiTok's
     "power-cosine",  # TiTok's and RAR's
     "maskgen-linear",
-    "maskgen-cosine",
+    "maskgen-cosine",  # MaskGen-VQ's, by its released sampler's default
     "maskgen-flipped-cosine",
 )
 
