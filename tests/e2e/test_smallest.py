@@ -18,7 +18,8 @@ from PIL import Image
 
 from onetok.data.shards import Shards
 from onetok.data.texts import TextCache
-from onetok.plan import all_jobs
+from onetok.plan import STAGE_OF_KIND, all_jobs, plan
+from onetok.receipts import verify
 from onetok.study import load_study
 from tests.conftest import REPOSITORY
 
@@ -239,35 +240,66 @@ def test_a_failing_stage_shows_the_end_of_its_log_and_its_path(made, tmp_path):
     assert not (study / "results/datasets/labelled/digits/receipt.json").exists()
 
 
+ON_TWO_PROCESSES = ["python", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
+
+
+def on_two_processes(study: Path, stage: str, name: str) -> str:
+    """Run a stage on two processes; return what it said."""
+    record = study / f"results/logs/{stage}/{name}/run.json"
+    record.unlink(missing_ok=True)
+    command = [*ON_TWO_PROCESSES, f"onetok.stages.{stage}", name, "--device", "cpu", "--threads", "1"]
+    done = run(command, study)
+    assert done.returncode == 0, done.stdout
+    assert json.loads(record.read_text())["processes"] == 2
+    return done.stdout
+
+
 def test_processes_share_sampling_and_caching_without_changing_a_byte(made, tmp_path):
-    """Two processes under accelerate's launcher give the bytes of one."""
+    """Two processes give the bytes of one."""
     study = tmp_path / "study"
     shutil.copytree(made, study)
     before = digests(study)
-    launch = [
-        "accelerate",
-        "launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-        "--mixed_precision",
-        "no",
-    ]
-    jobs = (
+    for stage, name in (
         ("cache_tokens", "titok/vq-16"),
         ("cache_tokens", "captioned/scenes-kl"),
         ("sample_images", "maskgit/tiny"),
         ("sample_images", "rar/titok"),
         ("sample_images", "maskgen_tuned/vq"),
         ("sample_images", "maskgen/kl-shuffled"),
-    )
-    for stage, name in jobs:
-        command = [*launch, "--module", f"onetok.stages.{stage}", name, "--device", "cpu", "--threads", "1"]
-        done = run(command, study)
-        assert done.returncode == 0, done.stdout
+    ):
+        on_two_processes(study, stage, name)
     assert digests(study) == before
+
+
+# One of each task: its losses, its frozen networks, what of its model has no gradient.
+TRAINED = [
+    ("train_encoder", "classifiers/digits"),
+    ("train_generator", "maskgit/tiny"),
+    ("train_tokenizer", "titok_stage_2/vq-16"),
+    *(
+        pytest.param(stage, name, marks=pytest.mark.slow)
+        for stage, name in (
+            ("train_encoder", "clip/digits"),
+            ("train_tokenizer", "vqgan/tiny"),
+            ("train_tokenizer", "titok/vq-16"),
+            ("train_tokenizer", "titok_stage_1/vq-16"),
+            ("train_tokenizer", "tatitok/kl-16"),
+            ("train_generator", "rar/titok"),
+            ("train_generator", "maskgen/kl"),
+            ("train_generator", "maskgen/vq"),
+            ("train_generator", "maskgen_tuned/vq"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("stage", "name"), TRAINED)
+def test_processes_share_a_training_that_ends_with_a_receipt(made, tmp_path, stage, name):
+    study = tmp_path / "study"
+    shutil.copytree(made, study, symlinks=True)
+    on_two_processes(study, stage, name)
+    (kind,) = [kind for kind, made_by in STAGE_OF_KIND.items() if made_by == stage]
+    assert not list(verify(plan(load_study(study), kind, name), study, digests=True))
 
 
 def test_your_own_images_go_through_the_same_dag(tmp_path):

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from onetok.data.batches import Batch
+from onetok.durable import PARTIAL
 from onetok.errors import OnetokError
 from onetok.losses.masked import MaskedLoss
 from onetok.models.maskgit import MaskGIT
@@ -178,12 +179,61 @@ def test_a_loss_that_is_not_finite_stops_with_step_value_and_checkpoint(tmp_path
         run(tmp_path, settings())
 
 
-def test_only_whole_checkpoints_are_found_and_two_are_kept(tmp_path):
+def test_two_checkpoints_are_kept(tmp_path):
+    (tmp_path / f"{PARTIAL}12345678.pt").write_bytes(b"of a program that was killed")
     for step in (2, 4, 6):
         save_checkpoint(tmp_path, step, {"x": torch.ones(1)})
-    (tmp_path / "step-000000008.partial").write_bytes(b"half")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000000004.pt", "step-000000006.pt"]
     assert latest_checkpoint(tmp_path).name == "step-000000006.pt"
-    assert len(list(tmp_path.glob("*.pt"))) == 2
+
+
+def flipped(content):
+    """One bit of the tensors, of which the file is mostly made."""
+    changed = bytearray(content)
+    changed[len(changed) // 2] ^= 1
+    return bytes(changed)
+
+
+DAMAGE = {
+    "empty": lambda content: b"",
+    "cut": lambda content: content[: len(content) // 2],
+    "zeros": lambda content: bytes(len(content)),
+    "zeros at the end": lambda content: (
+        content[: len(content) // 2] + bytes(len(content) - len(content) // 2)
+    ),
+    "a flipped bit": flipped,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_newest_checkpoint_is_named_and_the_older_one_taken(tmp_path, capsys, damage):
+    whole, history = run(tmp_path / "whole", settings())
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", settings(), stop=5)
+    newest = latest_checkpoint(tmp_path / "cut")
+    newest.write_bytes(DAMAGE[damage](newest.read_bytes()))
+    resumed, resumed_history = run(tmp_path / "cut", settings())
+    said = capsys.readouterr().out
+    assert f"{newest}: damaged checkpoint: " in said and "an older one is whole" in said
+    assert "resuming after step 2 from" in said
+    assert all(torch.equal(t, resumed.state_dict()[name]) for name, t in whole.state_dict().items())
+    assert history.rows == resumed_history.rows
+
+
+def test_without_a_whole_checkpoint_training_does_not_start_over_by_itself(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, settings(), stop=3)
+    latest_checkpoint(tmp_path).write_bytes(b"")
+    message = rf"step-000000002.pt: damaged checkpoint: the file is empty; remove {tmp_path} to train from"
+    with pytest.raises(OnetokError, match=message):
+        run(tmp_path, settings())
+
+
+def test_checkpoints_after_the_one_that_was_taken_go(tmp_path):
+    for step in (2, 4):
+        save_checkpoint(tmp_path, step, {})
+    save_checkpoint(tmp_path, 3, {})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000000002.pt", "step-000000003.pt"]
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,10 @@ def fit(context: Context, build_task: Callable[[], tuple[Task, nn.Module]], trai
 
     label = f"{context.job.stage} {context.job.name}"
     exported, history = train(task, training, accelerator, context.scratch, label, show)
-    accelerator.end_training()
+    for (
+        tracker
+    ) in accelerator.trackers:  # not end_training(): it ends the process group, which the stage still needs
+        tracker.finish()
     if accelerator.is_main_process:
         save_model(exported, context.folder)
         write_scalars(history, context.folder / "scalars.csv")

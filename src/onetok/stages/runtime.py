@@ -102,6 +102,7 @@ def _run(stage: str, work: Callable[[Context], None], arguments: argparse.Namesp
         receipt = write_receipt(job, Path())
         shutil.rmtree(context.scratch, ignore_errors=True)
         print(f"{stage} {job.name}: {receipt} ({time.time() - started:.0f} s)", file=sys.stderr, flush=True)
+    context.processes.destroy_process_group()
 
 
 def open_device(name: str) -> torch.device:

@@ -1,25 +1,46 @@
-"""Resumable state: one file a checkpoint, written whole or not at all, the last two kept."""
+"""Resumable state: one file a checkpoint, written whole or not at all, the last two kept.
+
+A power cut, a full quota or a bad disk can still damage what is there: a file is checked before it is believed, and a
+run goes on from the newest one that is whole.
+"""
 
 from __future__ import annotations
 
+import pickle
 import re
+import struct
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from onetok import durable
+from onetok.errors import OnetokError, one_line
+
 KEPT = 2
+# What zipfile and torch raise for files that are empty, cut or changed.
+_DAMAGE = (
+    *(EOFError, KeyError, NotImplementedError, OSError, RuntimeError, ValueError),
+    *(struct.error, zipfile.BadZipFile, zlib.error),
+)
 
 
 def save_checkpoint(directory: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write `state` as the checkpoint after `step` steps."""
+    """Write `state` as the checkpoint after `step` steps.
+
+    Later ones go: they are damaged, or this run would not have started before them.
+    """
     directory.mkdir(parents=True, exist_ok=True)
+    durable.remove_partial(directory)
     path = directory / f"step-{step:09d}.pt"
-    temporary = path.with_suffix(".partial")
-    torch.save({"step": step, **state}, temporary)
-    temporary.replace(path)
-    for old in _checkpoints(directory)[:-KEPT]:
-        old.unlink()
+    with durable.writing(path) as stream:
+        torch.save({"step": step, **state}, stream)
+    found = _checkpoints(directory)
+    here = found.index(path)
+    for other in [*found[: max(0, here - KEPT + 1)], *found[here + 1 :]]:
+        other.unlink()
     return path
 
 
@@ -29,8 +50,35 @@ def latest_checkpoint(directory: Path) -> Path | None:
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    """Return the state of a checkpoint. Raises OnetokError for a file that cannot be read or is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch itself checks no digests
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise OnetokError(f"{path}: damaged checkpoint: {damaged} in it does not have its digest")
+        state: dict[str, Any] = torch.load(path, map_location=device.type, weights_only=True)
+    except pickle.UnpicklingError:
+        raise OnetokError(f"{path}: damaged checkpoint: holds other things than training keeps") from None
+    except _DAMAGE as error:
+        reason = "the file is empty" if path.exists() and not path.stat().st_size else one_line(error)
+        raise OnetokError(f"{path}: damaged checkpoint: {reason}") from None
     return state
+
+
+def load_newest(directory: Path, device: torch.device) -> tuple[Path, dict[str, Any], list[str]] | None:
+    """Return the newest checkpoint that is whole, its state, and what is wrong with newer ones; None without any.
+
+    Raises OnetokError where there are checkpoints and none is whole.
+    """
+    problems: list[str] = []
+    for path in reversed(_checkpoints(directory)):
+        try:
+            return path, load_checkpoint(path, device), problems
+        except OnetokError as error:
+            problems.append(str(error))
+    if problems:
+        raise OnetokError(f"{'; '.join(problems)}; remove {directory} to train from the start")
+    return None
 
 
 def _checkpoints(directory: Path) -> list[Path]:

@@ -23,7 +23,7 @@ from onetok.data.batches import Batch
 from onetok.errors import OnetokError
 from onetok.params import Training
 from onetok.progress import Progress
-from onetok.training.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
+from onetok.training.checkpoints import latest_checkpoint, load_newest, save_checkpoint
 from onetok.training.ema import ExponentialMovingAverage
 from onetok.training.schedules import LearningRate
 
@@ -220,11 +220,11 @@ def _resume(
     scratch: Path,
     accelerator: Accelerator,
 ) -> int:
-    """Load the newest checkpoint, if there is one; return the number of steps it has behind it."""
-    path = latest_checkpoint(scratch)
-    if path is None:
+    """Load the newest whole checkpoint, if there is one; return the number of steps it has behind it."""
+    found = load_newest(scratch, accelerator.device)
+    if found is None:
         return 0
-    state = load_checkpoint(path, accelerator.device)
+    path, state, problems = found
     for (module, optimizer), weights, moments in zip(
         prepared, state["modules"], state["optimizers"], strict=True
     ):
@@ -238,5 +238,7 @@ def _resume(
     history.counts = state["history"]["counts"]
     step = state["step"]
     assert isinstance(step, int)
+    for problem in problems:
+        accelerator.print(f"{problem}; an older one is whole")
     accelerator.print(f"resuming after step {step} from {path}")
     return step
