@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable
 from typing import Any
 
 
 class OnetokError(Exception):
-    """Something the user can mend. The message names the file, the key or tensor, what was found and expected."""
+    """Something the user can mend. The message names the file, the key or tensor, what was found and expected.
+
+    Messages go to logs: passwords and queries of addresses in them are left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_secrets(message))
+
+
+def without_secrets(text: str) -> str:
+    """Return a text whose addresses show no user, password or query."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+_SECRETS = (  # up to the last @, because people write passwords with / and @ in them
+    (re.compile(r"([A-Za-z][\w+.-]*://)[^\s'\"]*@"), r"\1…@"),
+    (re.compile(r"([A-Za-z][\w+.-]*://[^\s'\"?]*\?)[^\s'\"]+"), r"\1…"),
+)
 
 
 def one_line(error: BaseException) -> str:
@@ -22,7 +42,12 @@ def shown(value: Any) -> str:
     return _SHORT.repr(value)
 
 
-_SHORT = reprlib.Repr()
+class _Short(reprlib.Repr):
+    def repr_str(self, x: str, level: int) -> str:
+        return super().repr_str(without_secrets(x), level)  # before it is cut, so that no half of one remains
+
+
+_SHORT = _Short()
 _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 80
 _SHORT.maxlevel = 3
 

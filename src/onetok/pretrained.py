@@ -5,12 +5,19 @@ The only module that reaches the network.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import http.client
+import netrc
+import os
 import re
+import urllib.request
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import torch
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
@@ -27,11 +34,15 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
     XetDownloadError,
 )
+from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from onetok.errors import OnetokError, nearest, one_line
+from onetok import durable
+from onetok.errors import OnetokError, nearest, one_line, shown
 from onetok.params import WeightsFile
+from onetok.progress import Progress
 from onetok.receipts import sha256
 
 # ---------------------------------------------------------------------------------------------- network
@@ -49,35 +60,48 @@ _NETWORK_ERRORS: tuple[type[BaseException], ...] = (
 )
 
 
+PIECE = 1 << 20  # bytes of a download that are read at a time
+SECONDS_WITHOUT_A_BYTE = 60.0
+
+
 class Pin(NamedTuple):
     revision: str  # commit, 40 digits
     sha256: str
 
 
 def fetch(weights: WeightsFile) -> Path:
-    """Return the path of a published file: downloaded once, then checked against its digest.
+    """Return the path of a published file with the digest that params pin: downloaded where it is not there yet.
 
     Raises OnetokError where it is not pinned, cannot be had, or is not the file that params pin.
     """
+    weights = _checked(weights)
     digest = _pinned(weights)
+    if weights.url is not None:
+        path = Path(torch.hub.get_dir()) / "checkpoints" / weights.file
+        if not path.is_file() or sha256(path) != digest:
+            _download(weights.url, path, digest)
+        return path
+    path = Path(weights.file)
     if weights.hub is not None:
         with _explained(f"{weights.file}: cannot be downloaded from {weights.hub} at {weights.revision}"):
             path = Path(hf_hub_download(weights.hub, weights.file, revision=weights.revision))
-    elif weights.url is not None:
-        path = Path(torch.hub.get_dir()) / "checkpoints" / weights.file
-        with _explained(f"{weights.file}: cannot be downloaded from {weights.url}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
-                torch.hub.download_url_to_file(weights.url, str(path))
-    else:
-        path = Path(weights.file)
     if not path.is_file():
         raise OnetokError(f"{path}: no such file (weights.file in params)")
     found = sha256(path)
-    if not found.startswith(digest):
-        again = "; remove it to download it again" if weights.hub or weights.url else ""
+    if found != digest:
+        again = "; remove it to download it again" if weights.hub else ""
         raise OnetokError(f"{path}: sha256 {found}, expected {digest} (params){again}")
     return path
+
+
+def _checked(weights: WeightsFile) -> WeightsFile:
+    """Check an entry again that need not come from a study, before anything is written where it says."""
+    try:
+        return WeightsFile.model_validate(weights.model_dump())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(["weights", *map(str, first["loc"])])
+        raise OnetokError(f"{where}: found {shown(first['input'])}; {first['msg']}") from None
 
 
 def _pinned(weights: WeightsFile) -> str:
@@ -90,10 +114,65 @@ def _pinned(weights: WeightsFile) -> str:
         printer = f"sha256sum {weights.file}"
         if weights.hub is not None:
             printer = f"onetok pin {weights.hub} {weights.file}"
+        elif weights.url is not None:
+            printer = f"curl -L {weights.url} | sha256sum"
         prints = "it" if len(missing) == 1 else "them"
         raise OnetokError(f"{weights.file}: not pinned: {text}; `{printer}` prints {prints}")
     assert weights.sha256 is not None
     return weights.sha256
+
+
+def _download(url: str, path: Path, digest: str) -> None:
+    """Download a file to a temporary name beside `path`, and move it there if it has the digest."""
+    with _explained(f"{path.parent}: cannot be made a folder"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    found, head = hashlib.sha256(), b""
+    with durable.writing(path) as stream:
+        for piece in _pieces(url, path.name):
+            head = head or piece
+            stream.write(piece)
+            found.update(piece)
+        if found.hexdigest() != digest:
+            kind = _no_weights(head)
+            text = f"what came has sha256 {found.hexdigest()}, expected {digest} (params)"
+            text += f", and is {kind}" if kind else ""
+            raise OnetokError(f"{path.name} from {url}: {text}; nothing was kept")
+
+
+def _pieces(url: str, name: str) -> Iterator[bytes]:
+    """Yield what an address holds, a piece at a time. Raises OnetokError for an end before the last byte."""
+    with (
+        _explained(f"{name}: cannot be downloaded from {url}"),
+        urllib.request.urlopen(_request(url), timeout=SECONDS_WITHOUT_A_BYTE) as response,
+    ):
+        length, size = int(response.headers["Content-Length"] or 0), 0
+        progress = Progress(name, -(-length // PIECE), "MiB") if length > PIECE else None
+        while piece := response.read(PIECE):
+            size += len(piece)
+            if progress is not None:
+                progress.advance()
+            yield piece
+    if size < length:
+        text = f"ended after {size:,} of {length:,} bytes; nothing was kept, run it again"
+        raise OnetokError(f"{name}: the download from {url} {text}")
+
+
+def _request(url: str) -> urllib.request.Request:
+    """Return a request with what ~/.netrc (or the file that NETRC names) holds for the host."""
+    request = urllib.request.Request(url)
+    try:
+        known = netrc.netrc(os.environ.get("NETRC")).authenticators(urlsplit(url).hostname or "")
+    except FileNotFoundError:
+        return request
+    except netrc.NetrcParseError as error:
+        raise OnetokError(
+            f"{error.filename}: line {error.lineno}: {error.msg}, expected netrc's form"
+        ) from None
+    if known is not None:
+        user, _, password = known
+        token = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+        request.add_unredirected_header("Authorization", f"Basic {token}")  # not sent on to another host
+    return request
 
 
 def find_pin(repo: str, file: str, revision: str) -> Pin:
@@ -170,23 +249,138 @@ def _reason(error: BaseException) -> str:
 # ---------------------------------------------------------------------------------------------- files
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from safetensors, or from a pickle that may hold nothing but tensors.
+# What a file that is no file of tensors begins with, what it is, and what to do.
+_NO_WEIGHTS = (
+    (
+        rb"version https://git-lfs\.",
+        "a Git LFS pointer, not the file itself: `git lfs pull` in its folder gets it",
+    ),
+    (
+        rb"(?i)\s*<(!doctype )?html",
+        "an HTML page, as sites send for a file that needs a login or is not there",
+    ),
+    (rb"\s*<", "XML text, as storage sends for a file that needs a login or is not there"),
+    (rb"\s*[{[]", "JSON text, expected the file of tensors that it lists or stands for"),
+    (rb"\x89HDF", "an HDF5 file, expected safetensors or torch's format"),
+    (rb"\x93NUMPY", "an array of NumPy, expected safetensors or torch's format"),
+    (rb"GGUF", "a GGUF file, expected safetensors or torch's format"),
+    (
+        rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf|.{257}ustar",
+        "an archive: unpack it and name the file in it",
+    ),
+)
+_WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before names
 
-    Raises OnetokError for any other file. No code in a pickle is ever run.
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a state dict, names to tensors, from safetensors or from torch's format; the content tells, not the name.
+
+    A training's checkpoint is read where it holds one state dict, whatever its key ({"state_dict": …}, {"ema": …}).
+    Names lose the `module.` of DistributedDataParallel and the `_orig_mod.` of torch.compile.
+    Raises OnetokError for any other file, and for several state dicts in one. No code in a pickle is ever run.
     """
     if not path.is_file():
         raise OnetokError(f"{path}: no such file, expected a file of tensors")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as stream:
+            head = stream.read(512)
+    except OSError as error:
+        raise OnetokError(f"{path}: cannot be read: {error.strerror}") from None
+    size = path.stat().st_size
+    if not size:
+        raise OnetokError(f"{path}: not a file of tensors but empty, 0 bytes: get it again")
+    length = int.from_bytes(head[:8], "little")  # of the header of safetensors, which is JSON
+    content: Any
+    if head[8:9] == b"{" and length < 2**40:
+        content = _read_safetensors(path, size, length)
+    elif kind := _no_weights(head):
+        raise OnetokError(f"{path}: not a file of tensors but {kind}")
+    else:
+        content = _read_pickle(path, size)
+    return _unwrapped(_only_state_dict(content, path), path)
+
+
+def _no_weights(head: bytes) -> str | None:
+    """Return what a file is by its first bytes, None for what may hold tensors."""
+    kinds = (kind for pattern, kind in _NO_WEIGHTS if re.match(pattern, head, re.DOTALL))
+    return next(kinds, None)
+
+
+def _read_safetensors(path: Path, size: int, length: int) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+    ) as error:  # the last two: unknown types
+        cut = f", or cut: its header alone takes {length:,} of {size:,} bytes" if length > size else ""
+        text = f"safetensors that are damaged or cut, {size:,} bytes ({one_line(error)})"
+        raise OnetokError(f"{path}: not a file of tensors but {text}{cut}: get it again") from None
+
+
+def _read_pickle(path: Path, size: int) -> Any:
+    """Read what torch.save wrote, without running anything that a pickle may ask for."""
+    try:
+        with warnings.catch_warnings(), path.open("rb") as stream:  # of a path torch would read the suffix
+            warnings.simplefilter("ignore")
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle makes its reader raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise OnetokError(f"{path}: not a file of tensors and nothing else: {reason}") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise OnetokError(f"{path}: found {type(state).__name__}, expected a mapping of names to tensors")
-    return state
+        text = str(error)  # torch advises to run what is in the file: only its reason is taken
+    mend = "where it was made, save the state_dict() alone"
+    if found := re.search(r"GLOBAL (\S+)", text):
+        kind = f"a pickle with other things than tensors in it ({found[1]}), which could run code"
+    elif "TorchScript" in text:
+        kind = "a TorchScript archive"
+    elif "Unsupported operand" in text:
+        kind = "a pickle that torch did not write"
+    else:
+        kind, mend = f"torch's format damaged or cut, or another program's ({size:,} bytes)", "get it again"
+    raise OnetokError(f"{path}: not a file of tensors but {kind}: {mend}")
+
+
+def _only_state_dict(content: Any, path: Path) -> dict[str, Tensor]:
+    """Return the one state dict of what a file holds."""
+    if not isinstance(content, dict):
+        raise OnetokError(f"{path}: found {type(content).__name__}, expected a mapping of names to tensors")
+    found = dict(_state_dicts(content))
+    if len(found) > 1:
+        names = ", ".join(map(repr, found))
+        raise OnetokError(f"{path}: holds the state dicts {names}, expected one: save the one you mean alone")
+    if not found:
+        other = next((key for key, value in content.items() if not isinstance(value, Tensor)), None)
+        text = "an empty mapping" if other is None else f"{type(content[other]).__name__} at {shown(other)}"
+        raise OnetokError(f"{path}: found {text}, expected a mapping of names to tensors")
+    return next(iter(found.values()))
+
+
+def _state_dicts(
+    content: dict[Any, Any], key: str = "", depth: int = 0
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield every mapping of names to tensors with its keys, but for what optimizers keep."""
+    if content and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
+        yield key, content
+        return
+    for name, value in content.items():
+        if isinstance(name, str) and isinstance(value, dict) and depth < 4 and not re.search("optim", name):
+            yield from _state_dicts(value, f"{key}.{name}" if key else name, depth + 1)
+
+
+def _unwrapped(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return the tensors under the names that the model itself gives them."""
+    kept = {
+        name for name in state if name != "n_averaged"
+    }  # what torch's AveragedModel counts beside `module.`
+    wrapped = all(name.startswith("module.") for name in kept)
+    names = {name: name for name in state if name in kept or not wrapped}
+    while prefix := next((w for w in _WRAPPERS if all(n.startswith(w) for n in names.values())), None):
+        names = {old: name.removeprefix(prefix) for old, name in names.items()}
+    renamed = {name.replace("._orig_mod.", "."): state[old] for old, name in names.items()}
+    if len(renamed) < len(names):
+        raise OnetokError(f"{path}: tensors of one name with and without '_orig_mod.', expected one of them")
+    return renamed
 
 
 # ---------------------------------------------------------------------------------------------- key maps
@@ -450,19 +644,62 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and (a.is_meta or a.data_ptr() == b.data_ptr() or torch.equal(a, b))
 
 
-def load_strictly(model: torch.nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load `state` into `model`.
+def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load `state` into `model`. Raises OnetokError as `check_fit`."""
+    check_fit(model, state, source)
+    model.load_state_dict(state)
 
-    Raises OnetokError naming the first missing key, unexpected key or tensor of another shape.
+
+def check_fit(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Check that `state` is what `model`, which may be on torch's meta device, takes.
+
+    Raises OnetokError naming the first missing key, unexpected key, or tensor of another shape, of another kind of
+    numbers, or with values that are not finite.
     """
     expected = model.state_dict()
     missing, unexpected = expected.keys() - state.keys(), state.keys() - expected.keys()
     if missing:
-        raise OnetokError(f"{source}: {len(missing)} tensors missing, first {min(missing)!r}")
+        hint = _prefix(state, expected)
+        raise OnetokError(f"{source}: {len(missing)} tensors missing, first {min(missing)!r}{hint}")
     if unexpected:
         raise OnetokError(f"{source}: {len(unexpected)} unexpected tensors, first {min(unexpected)!r}")
     for name, tensor in state.items():
         if tensor.shape != expected[name].shape:
             found, wanted = tuple(tensor.shape), tuple(expected[name].shape)
             raise OnetokError(f"{source}: tensor {name!r} has shape {found}, expected {wanted}")
-    model.load_state_dict(state)
+    for name, tensor in state.items():
+        if problem := _unusable(tensor, expected[name].dtype):
+            raise OnetokError(f"{source}: tensor {name!r} {problem}")
+
+
+def _prefix(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """Return a hint where all names, or those of one part, have something before them that ours have not."""
+    firsts = {name.partition(".")[0] + "." for name in state if "." in name}
+    for first in sorted(firsts):
+        behind = {name.removeprefix(first) for name in state if name.startswith(first)}
+        foreign = not any(name.startswith(first) for name in expected)
+        if foreign and (len(behind) == len(state) or expected.keys() <= behind):
+            return f"; names in the file begin with {first!r}: save them without it"
+    return ""
+
+
+def _unusable(tensor: Tensor, dtype: torch.dtype) -> str | None:
+    """Return why a tensor cannot be a weight of a type."""
+    found = str(tensor.dtype).removeprefix("torch.")
+    if tensor.layout is not torch.strided:
+        return f"is {str(tensor.layout).removeprefix('torch.')}, expected it dense"
+    if not dtype.is_floating_point:
+        same = not (tensor.is_floating_point() or tensor.is_complex()) and (tensor.dtype is torch.bool) == (
+            dtype is torch.bool
+        )
+        return None if same else f"holds {found}, expected {str(dtype).removeprefix('torch.')}"
+    if not tensor.is_floating_point():
+        return f"holds {found}, expected floating point numbers"
+    if tensor.is_meta:
+        return None
+    values = tensor.to(dtype)
+    if values.isnan().any():
+        return f"holds NaN in {int(values.isnan().sum()):,} of {values.numel():,} places"
+    if not values.isfinite().all():
+        return f"holds infinite values in {int((~values.isfinite()).sum()):,} of {values.numel():,} places"
+    return None

@@ -218,7 +218,7 @@ def test_a_published_generator_is_fetched_whole(smallest, tmp_path, monkeypatch)
     model = build_published_generator(study.generators["published/g"], shape)
     save_file(released(model.state_dict()), path)
 
-    weights = {"hub": "someone/g", "revision": "abc", "file": "model.safetensors", "sha256": sha256(path)}
+    weights = {"hub": "someone/g", "revision": "a" * 40, "file": "model.safetensors", "sha256": sha256(path)}
     entry = load_study(with_published(smallest, weights)).generators["published/g"]
     monkeypatch.setattr("onetok.pretrained.hf_hub_download", lambda repo, file, revision: str(path))
     loaded = load_published_generator(entry, shape)

@@ -127,7 +127,7 @@ def test_without_a_study_a_name_is_a_repository(tmp_path, monkeypatch, folder):
 
 def published_study(tmp_path, digest, copies=1):
     """A study of published tokenizers only, as load_study would return it."""
-    weights = WeightsFile(hub="someone/vqgan", revision="abc", url=None, file="weights.bin", sha256=digest)
+    weights = WeightsFile(hub="someone/vqgan", revision="a" * 40, url=None, file="weights.bin", sha256=digest)
     model = {"width": 8, "multipliers": (1, 2), "blocks": 1, "norm_groups": 4}
     quantizer = {"kind": "vq", "codebook_size": 32, "channels": 4, "normalize": False}
     quantizer |= {"commitment": 0.25, "clustering": False}
@@ -159,7 +159,7 @@ def released(name):
 def test_a_published_repository_is_had_as_params_pin_it(tmp_path, monkeypatch):
     path = tmp_path / "weights.safetensors"
     (tmp_path / "params").mkdir()
-    _, entry = published_study(tmp_path, "0" * 8)
+    _, entry = published_study(tmp_path, "0" * 64)
     torch.manual_seed(3)
     model = build_published(entry)
     save_file({released(name): tensor for name, tensor in model.state_dict().items()}, path)

@@ -24,9 +24,11 @@ CodebookSize = Annotated[int, Field(ge=2, le=2**24)]
 Iterations = Annotated[int, Field(gt=0, le=10_000)]  # steps of sampling, rounds of a measurement
 Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", description="some text in one line")]
 VariantKey = Annotated[str, Field(pattern=r"^[a-z0-9_]+/[a-z0-9][a-z0-9-]*$", description="family/variant")]
-Sha256 = Annotated[
-    str, Field(pattern=r"^[0-9a-f]{8,64}$", description="the digest, or its first 8 or more digits")
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="all 64 digits of the digest")]
+Commit = Annotated[
+    str, Field(pattern=r"^[0-9a-f]{40}$", description="all 40 digits; branches and tags can move")
 ]
+Repository = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$", description="owner/name on the Hub")]
 Caption = Annotated[str, Field(description="template with {class} in it; null: no captions")]
 
 

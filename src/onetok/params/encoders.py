@@ -2,26 +2,71 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from onetok.params.base import BelowOne, DatasetName, Depth, Name, Pixels, Sha256, Strict, Width
+from onetok.params.base import (
+    BelowOne,
+    Commit,
+    DatasetName,
+    Depth,
+    Name,
+    Pixels,
+    Repository,
+    Sha256,
+    Strict,
+    Width,
+)
 from onetok.params.datasets import TrainingImages
 from onetok.params.training import Training
 
 
+def _plain_address(url: str) -> str:
+    """Refuse an address that holds a secret: params are copied to receipts, logs and model cards."""
+    parts = urlsplit(url)
+    if any(letter.isspace() for letter in url) or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected an http or https address; for a file of this machine url is null")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("an address must hold no user or password; write them to ~/.netrc")
+    if parts.query or parts.fragment:
+        text = "an address must hold no query, which may be a secret"
+        raise ValueError(f"{text}; download the file yourself, then url is null and file its path")
+    return url
+
+
 class WeightsFile(Strict):
-    """Published weights: a file on the Hub or at an address, pinned by its digest.
+    """Published weights: a file on the Hub, at an address, or of this machine, pinned by its digest.
 
     Pins that are null stop the download; `onetok pin` prints what to write.
     """
 
-    hub: str | None
-    revision: str | None
-    url: str | None
-    file: Name
+    hub: Repository | None
+    revision: Commit | None
+    url: Annotated[str, AfterValidator(_plain_address)] | None
+    file: Name = Field(
+        description="path in the repository; with a url, name in torch's cache; without both, path of the file"
+    )
     sha256: Sha256 | None
+
+    @field_validator("url")
+    @classmethod
+    def _one_place(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is not None and info.data.get("hub") is not None:
+            raise ValueError("expected hub or url, not both")
+        return url
+
+    @field_validator("file")
+    @classmethod
+    def _below(cls, file: str, info: ValidationInfo) -> str:
+        """Keep what is downloaded below the cache."""
+        path = PurePosixPath(file)
+        downloaded = any(info.data.get(key) is not None for key in ("hub", "url"))
+        if downloaded and (path.is_absolute() or not path.parts or ".." in path.parts):
+            raise ValueError("expected a relative path without '..' for a file that is downloaded")
+        return file
 
 
 CLASSIFIER_GROUPS = 8  # of every GroupNorm
