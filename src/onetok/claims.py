@@ -24,7 +24,7 @@ def holds(claim: Claim, frame: pd.DataFrame) -> bool | None:
 def compared(claim: Claim, frame: pd.DataFrame) -> tuple[float, float]:
     """Return the figures of the claim's row and of the row that it is compared with."""
     figures = dict(zip(frame["label"], frame[claim.metric], strict=True))
-    return figures[claim.row], figures[claim.other]
+    return float(figures[claim.row]), float(figures[claim.other])
 
 
 def claim_lines(table: Table, frame: pd.DataFrame) -> Iterator[str]:

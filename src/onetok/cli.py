@@ -7,12 +7,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from onetok import publish
 from onetok.errors import OnetokError
 from onetok.generated import generated_files
-from onetok.params import Study
 from onetok.plan import all_jobs, artefact_at, jobs_behind
 from onetok.receipts import verify
 from onetok.study import load_study
@@ -48,7 +48,16 @@ def _parser() -> argparse.ArgumentParser:
     ).add_argument("targets", nargs="+", help="paths below results/, or `all`")
     add("check", check, "Check the params of a study, and say nothing if they are valid.")
     add("verify", verify_results, "Check every receipt against params, inputs and files.")
-    add("compare", compare, "Say for each table whether results/ is what evidence/ holds.")
+    add(
+        "compare",
+        compare,
+        "Say for each table whether results/ is what evidence/ holds, or as near as a rerun.",
+    ).add_argument("--figures", action="store_true", help="print every figure, not only those that stand out")
+    add(
+        "spread",
+        spread_study,
+        "Run a study under other seeds and instruction sets, and keep its figures in evidence/spread/.",
+    ).add_argument("--runs", nargs="+", metavar="NAME", help="of the study's spread in params (default: all)")
     add(
         "publish",
         publish_results,
@@ -145,12 +154,24 @@ def is_made(directory: Path, targets: list[str]) -> bool:
     return not any(line for job in jobs for line in verify(job, directory, digests=False))
 
 
-def run_snakemake(study: Path, options: list[str]) -> int:
+def run_snakemake(
+    study: Path,
+    options: list[str],
+    *,
+    environment: Mapping[str, str | None] | None = None,
+    keep_open: tuple[int, ...] = (),
+) -> int:
+    """Run Snakemake on a study and return its exit status.
+
+    `environment` holds variables that it and its jobs get, None for those that they must not have.
+    """
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
     # The jobs' `python` must be this one, whether or not its environment is activated.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     command += ["--directory", str(study), *options]
-    return subprocess.run(command, check=False, env={**os.environ, "PATH": path}).returncode
+    wanted = {**os.environ, "PATH": path, **(environment or {})}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    return subprocess.run(command, check=False, env=given, pass_fds=keep_open).returncode
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -169,18 +190,21 @@ def verify_results(arguments: argparse.Namespace) -> int:
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    from onetok.comparison import compare_table
+    from onetok.comparison import report
 
-    study: Study = load_study(arguments.study)
-    worst = 0
-    for name, table in study.tables.items():
-        folders = (arguments.study / top / "tables" / name for top in ("results", "evidence"))
-        verdict, lines = compare_table(table, *folders)
-        print(f"{name}: {verdict}")
-        for line in lines:
-            print(f"  {line}")
-        worst = max(worst, verdict in ("other rows or columns", "missing"))
-    return worst
+    lines, failed = report(load_study(arguments.study), arguments.study, every_figure=arguments.figures)
+    print("\n".join(lines))
+    return int(failed)
+
+
+def spread_study(arguments: argparse.Namespace) -> int:
+    from onetok.spread.runs import spread
+
+    def start(folder: Path, targets: list[str], environment: Mapping[str, str | None], lock: int) -> int:
+        # Snakemake's own lock outlives a kill; this one does not.
+        return run_snakemake(folder, ["--nolock", *targets], environment=environment, keep_open=(lock,))
+
+    return spread(arguments.study, arguments.runs, start)
 
 
 def publish_results(arguments: argparse.Namespace) -> int:

@@ -1,31 +1,245 @@
-"""Comparison of a study's tables in results/ with those that evidence/ keeps."""
+"""Comparison of a study's results with its evidence: table by table, by the spread of the runs that are kept.
+
+A table is
+
+    identical           byte for byte
+    within the spread   every figure lies where one more run of the same params on another machine would
+    outside             some figure does not, to the worse or to the better
+    broken              see below
+    no spread kept      other figures, and fewer than two runs to judge them by
+    missing             a table is not there
+
+Another processor's honest result is one of the first three (outside once in a thousand times, by choice: `chance` in
+params), and none of them is a failure. What fails is what no machine makes of the same params: a receipt that does not
+hold; a missing table; a figure that follows from params alone (a number of parameters) and differs; one that is there
+where the evidence has none, or the other way round; one beyond the gate, `gate` times as far out as the interval; and a
+row whose figures are nearer to those of a control, such as an untrained model, than to its own, in most columns.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from onetok.params import Table
+from onetok.params import Column, Study, Table
+from onetok.plan import Artefact, Job, all_jobs
+from onetok.receipts import verify
+from onetok.spread.intervals import Interval, Runs, distance
+from onetok.spread.kept import KeptRun, figures, kept_intervals, kept_runs, scores_of
+from onetok.spread.machines import differences
+from onetok.tables import NO_NUMBER
+
+FAILURES = ("broken", "missing", "other rows or columns")
+SHOWN = 10  # receipts that do not hold, before the rest is counted
 
 
-def compare_table(table: Table, ours: Path, evidence: Path) -> tuple[str, list[str]]:
-    """Compare two folders of a table: (verdict, the lines why)."""
-    for folder in (evidence, ours):
-        if not (folder / "table.csv").exists():
-            return "missing", [f"{folder / 'table.csv'}: no such file"]
-    if (ours / "table.csv").read_bytes() == (evidence / "table.csv").read_bytes():
-        return "identical", []
-    a, b = (pd.read_csv(folder / "table.csv") for folder in (ours, evidence))
-    if list(a.columns) != list(b.columns) or list(a["label"]) != list(b["label"]):
-        return "other rows or columns", ["the evidence was made with another table of params"]
-    return "no spread kept", list(_deviations(table, a, b))
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A cell of a table: ours, what the evidence has, and the runs that say how far it may be off."""
+
+    label: str
+    column: Column
+    ours: float
+    evidence: float
+    is_number: bool  # NaN that was computed is none; NaN in `ours` is what does not apply, too
+    runs: Runs
+    interval: Interval | None
+
+    @property
+    def reference(self) -> float:
+        return self.interval.mean if self.interval is not None else self.evidence
+
+    @property
+    def fault(self) -> str | None:
+        """What no machine makes of the same params; None for a figure that may be right."""
+        if not self.is_number:
+            return "it was computed and is no number"
+        if math.isnan(self.ours) != math.isnan(self.evidence):
+            return "there is a figure on one side alone"
+        if self.runs.measure.scale == "exact" and self.ours != self.evidence:
+            return "it follows from params alone"
+        if self.interval is not None and not self.interval.is_plausible(self.ours):
+            return f"the gate is {_range(self.interval.gate_low, self.interval.gate_high)}"
+        return None
+
+    @property
+    def is_outside(self) -> bool:
+        if self.interval is None or math.isnan(self.ours):
+            return False
+        return not self.interval.holds(self.ours)
+
+    @property
+    def line(self) -> str:
+        start = f"{self.label}, {self.column.label}: {_number(self.ours)}"
+        if self.interval is None:
+            return f"{start}, evidence {_number(self.evidence)}"
+        kept = self.interval
+        spread = f"{_number(kept.mean)} ± {_number(kept.deviation)} in {kept.n} runs"
+        return f"{start}, {spread}, interval {_range(kept.low, kept.high)}{self._direction}"
+
+    @property
+    def _direction(self) -> str:
+        if not self.is_outside or self.column.better == "neither":
+            return ""
+        higher = self.ours > self.reference
+        return ", better" if higher == (self.column.better == "higher") else ", worse"
 
 
-def _deviations(table: Table, ours: pd.DataFrame, evidence: pd.DataFrame) -> Iterator[str]:
-    for column in table.columns:
-        for label, a, b in zip(ours["label"], ours[column.metric], evidence[column.metric], strict=True):
-            if not (a == b or (math.isnan(a) and math.isnan(b))):
-                yield f"{label}, {column.label}: {a:.6g}, evidence {b:.6g}"
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """The verdict on a table, the lines that explain it, and every figure."""
+
+    verdict: str
+    lines: list[str] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+
+    @property
+    def failed(self) -> bool:
+        return self.verdict in FAILURES
+
+
+class Comparison:
+    """Compares the tables of a study; the intervals of all of them belong together."""
+
+    def __init__(self, study: Study, directory: Path) -> None:
+        self.study, self.directory = study, directory
+        runs: list[KeptRun] = kept_runs(study, directory)
+        self.runs: Mapping[tuple[Artefact, str], Runs] = figures(study, runs)
+        self.intervals = kept_intervals(study, runs)
+
+    def table(self, name: str) -> Compared:
+        table = self.study.tables[name]
+        ours, evidence = (
+            self.directory / top / "tables" / name / "table.csv" for top in ("results", "evidence")
+        )
+        for path in (evidence, ours):
+            if not path.exists():
+                return Compared(verdict="missing", lines=[f"{path}: no such file"])
+        a, b = _read(ours), _read(evidence)
+        if list(a.columns) != list(b.columns) or list(a["label"]) != list(b["label"]):
+            found = f"{evidence} has other rows or columns than {ours}: publish the tables of today's params"
+            return Compared(verdict="other rows or columns", lines=[found])
+        found_figures = list(self._figures(table, a, b))
+        if ours.read_bytes() == evidence.read_bytes():
+            return Compared(verdict="identical", figures=found_figures)
+        return _judged(table, found_figures)
+
+    def _figures(self, table: Table, ours: pd.DataFrame, evidence: pd.DataFrame) -> Iterator[Figure]:
+        for index, row in enumerate(table.rows):
+            scores = scores_of(row)
+            for column in table.columns if scores is not None else ():
+                assert scores is not None
+                yield Figure(
+                    label=row.label,
+                    column=column,
+                    ours=_figure(ours[column.metric][index]),
+                    evidence=_figure(evidence[column.metric][index]),
+                    is_number=ours[column.metric][index] != NO_NUMBER,
+                    runs=self.runs[scores, column.metric],
+                    interval=self.intervals.get((scores, column.metric)),
+                )
+
+    def receipts(self) -> list[str]:
+        """Return what is wrong with the receipts of all that the tables and figures are made from."""
+        jobs: list[Job] = list(all_jobs(self.study))
+        return [line for job in jobs for line in verify(job, self.directory, digests=True)]
+
+    def machines(self) -> list[str]:
+        """Return how the machine of results/ differs from that of the evidence."""
+        return differences(all_jobs(self.study), self.directory)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def _figure(cell: str) -> float:
+    return math.nan if cell == "" else float(cell)
+
+
+def _judged(table: Table, found: list[Figure]) -> Compared:
+    faults = [f"{figure.line}; {figure.fault}" for figure in found if figure.fault is not None]
+    faults += list(_like_controls(table, found))
+    if faults:
+        return Compared(verdict="broken", lines=faults, figures=found)
+    outside = [figure.line for figure in found if figure.is_outside]
+    if outside:
+        return Compared(verdict="outside", lines=outside, figures=found)
+    unjudged = [f for f in found if f.interval is None and not _equal(f.ours, f.evidence)]
+    if unjudged:
+        return Compared(verdict="no spread kept", lines=[f.line for f in unjudged], figures=found)
+    return Compared(verdict="within the spread", figures=found)
+
+
+def _like_controls(table: Table, found: list[Figure]) -> Iterator[str]:
+    """Yield a line for each row that most of its figures put nearer to a control than to itself."""
+    rows: dict[str, dict[str, Figure]] = {}
+    for figure in found:
+        if figure.column.better != "neither" and not math.isnan(figure.ours + figure.evidence):
+            rows.setdefault(figure.label, {})[figure.column.metric] = figure
+    for control in (rows[label] for label in table.controls if label in rows):
+        for label, row in rows.items():
+            if label in table.controls:
+                continue
+            nearer = [
+                metric for metric in row if metric in control and _is_nearer(row[metric], control[metric])
+            ]
+            if 2 * len(nearer) > len(row):
+                name = next(iter(control.values())).label
+                found_in = f"{len(nearer)} of its {len(row)} figures"
+                yield f"{label}: {found_in} are nearer to those of the control, {name}, than to its own"
+
+
+def _is_nearer(figure: Figure, control: Figure) -> bool:
+    to_control = distance(figure.runs, figure.ours, control.reference)
+    return to_control < distance(figure.runs, figure.ours, figure.reference)
+
+
+def _equal(a: float, b: float) -> bool:
+    return a == b or (math.isnan(a) and math.isnan(b))
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+
+
+def _range(low: float, high: float) -> str:
+    return f"{_number(low)} to {_number(high)}"
+
+
+# ---------------------------------------------------------------------------------------------- report
+
+
+def report(study: Study, directory: Path, *, every_figure: bool) -> tuple[list[str], bool]:
+    """Return what `onetok compare` prints, and whether something is broken."""
+    comparison = Comparison(study, directory)
+    lines, failed = [], False
+    for name in study.tables:
+        compared = comparison.table(name)
+        lines.append(f"{name}: {compared.verdict}{_summary(compared)}")
+        lines += [f"  {line}" for line in compared.lines]
+        if every_figure:
+            lines += [f"  {f.line}" for f in compared.figures if f.line not in compared.lines]
+        failed |= compared.failed
+    problems = comparison.receipts()
+    if problems:
+        lines.append(f"receipts: {len(problems)} problems")
+        lines += [f"  {line}" for line in problems[:SHOWN]]
+        lines += [f"  … and {len(problems) - SHOWN} more: onetok verify"] * (len(problems) > SHOWN)
+    else:
+        lines.append("receipts: all hold")
+    lines += comparison.machines()
+    return lines, failed or bool(problems)
+
+
+def _summary(compared: Compared) -> str:
+    """Return how many figures were judged, and the one that is furthest out for its interval."""
+    judged = [f for f in compared.figures if f.interval is not None and not math.isnan(f.ours)]
+    if compared.verdict not in ("within the spread", "outside") or not judged:
+        return ""
+    inside = sum(not figure.is_outside for figure in judged)
+    return f", {inside} of {len(judged)} figures inside their intervals"

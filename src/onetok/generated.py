@@ -9,6 +9,7 @@ from pathlib import Path
 
 from onetok.errors import OnetokError
 from onetok.params import Study
+from onetok.study import load_study
 
 MINIATURE = Path("studies/miniature")
 
@@ -62,8 +63,13 @@ def schema() -> str:
 def readme(repository: Path) -> str:
     """Return the README with the miniature's published tables between its markers."""
     text = (repository / "README.md").read_text()
-    tables = sorted((repository / MINIATURE / "evidence/tables").glob("*/*/table.md"))
-    blocks = "\n".join(table.read_text() for table in tables)
+    from onetok.spread.pages import Pages  # not for every other command: pandas and SciPy take a second
+
+    study = repository / MINIATURE
+    pages = Pages(load_study(study), study)
+    tables = sorted((study / "evidence/tables").glob("*/*/table.md"))
+    names = ["/".join(table.parent.parts[-2:]) for table in tables]
+    blocks = "\n".join(pages.page(name) for name in names)
     pattern = r"(<!-- tables:.*?-->\n).*?(<!-- end of tables -->)"
     if not re.search(pattern, text, flags=re.DOTALL):
         raise OnetokError("README.md: the markers of the tables are missing")

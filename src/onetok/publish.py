@@ -1,6 +1,7 @@
 """The two doors between a study's results/ and what git and DVC keep.
 
-publish   verify receipts → dvc commit → dvc push → copy receipts, scores, tables and pictures to evidence/
+publish   verify receipts → dvc commit → dvc push → copy receipts, scores, tables and pictures to evidence/, and
+          say there which machines made them; evidence/spread/ stays as it is
 restore   dvc pull → copy evidence/ into results/ → verify receipts   (then Snakemake is told that all is made)
 """
 
@@ -15,6 +16,8 @@ from pathlib import Path
 from onetok.errors import OnetokError
 from onetok.plan import Job, all_jobs
 from onetok.receipts import verify
+from onetok.spread import KEPT, MACHINES
+from onetok.spread.machines import write_machines
 from onetok.study import load_study
 
 # Small files that git keeps beside the receipts; everything else is payload and goes to DVC.
@@ -40,12 +43,18 @@ def publish(study: Path, *, push: bool) -> None:
     if push:
         _dvc("push", dvc_file)
     evidence = study / "evidence"
-    if evidence.exists():
-        shutil.rmtree(evidence)
+    for old in evidence.iterdir() if evidence.exists() else ():
+        if old.name == KEPT.name:  # of runs that are elsewhere; onetok spread alone writes it
+            continue
+        if old.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.unlink()
     for source in _kept(jobs, study / "results"):
         target = evidence / source.relative_to(study / "results")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
+    write_machines(jobs, study)
     print(
         f"{evidence}: receipts, scores, tables and pictures of {len(jobs)} artefacts; commit it with dvc.lock"
     )
@@ -62,8 +71,14 @@ def restore(study: Path) -> None:
             "dvc: no remote to pull from; dvc remote add --local --default NAME PLACE (docs/how-to/dvc.md)"
         )
     _dvc("pull", "--force", str(study / "dvc.yaml"))
-    shutil.copytree(evidence, study / "results", dirs_exist_ok=True)
+    shutil.copytree(evidence, study / "results", dirs_exist_ok=True, ignore=_not_of_results)
     _verify_all(list(all_jobs(load_study(study))), study)
+
+
+def _not_of_results(folder: str, names: list[str]) -> list[str]:
+    """Return what evidence/ holds beside the artefacts: the runs of the spread, and the machines."""
+    beside = (KEPT, MACHINES)
+    return [name for name in names if (Path(folder).name, name) in {(p.parent.name, p.name) for p in beside}]
 
 
 def _kept(jobs: list[Job], results: Path) -> Iterator[Path]:

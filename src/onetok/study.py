@@ -23,7 +23,7 @@ FOLDERS = {
     "encoders": ("encoders",),
     "tokenizers": ("tokenizers", "tokens"),
     "generators": ("generators", "samples"),
-    "benchmarks": ("benchmarks", "speeds"),
+    "benchmarks": ("benchmarks", "speeds", "spreads"),
     "tables": ("tables", "figures"),
 }
 FOLDER_OF_KIND = {kind: folder for folder, kinds in FOLDERS.items() for kind in kinds}
@@ -228,7 +228,7 @@ def _references(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, str, 
     """Yield (path, kind referred to, name) of every field below `model` that names a variant."""
     for field, info in type(model).model_fields.items():
         value = getattr(model, field)
-        kinds = [m.kind for m in _metadata(info) if isinstance(m, RefersTo)]
+        kinds = [m.kind for m in annotations_of(info) if isinstance(m, RefersTo)]
         values = value if isinstance(value, tuple) else (value,)
         for item in values:
             if isinstance(item, BaseModel):
@@ -237,7 +237,7 @@ def _references(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, str, 
                 yield f"{prefix}{field}", kinds[0], item
 
 
-def _metadata(info: Any) -> Iterator[Any]:
+def annotations_of(info: Any) -> Iterator[Any]:
     """Yield the annotations of a field, those inside `X | None` and `tuple[X, ...]` too."""
     yield from info.metadata
     pending = [info.annotation]

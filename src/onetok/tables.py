@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 from tabulate import tabulate
 
-from onetok.claims import claim_lines
 from onetok.errors import OnetokError
 from onetok.metrics import names
 from onetok.params import (
@@ -81,12 +80,20 @@ class Rendered(NamedTuple):
     latex: str
 
 
-def render(table: Table, frame: pd.DataFrame, protocol: list[str]) -> Rendered:
-    """Return a table in three formats, its notes and protocol below."""
-    headers, cells = _cells(table, frame)
+def render(
+    table: Table,
+    frame: pd.DataFrame,
+    notes: list[str],
+    shown: Mapping[tuple[str, str], str] | None = None,
+) -> Rendered:
+    """Return a table in three formats, with notes below.
+
+    `shown` holds texts of cells, by label and metric, that stand in the place of the frame's figures.
+    """
+    headers, cells = _cells(table, frame, shown or {})
     align = ["left", *["right"] * (len(headers) - 1)]
     text = tabulate(cells, headers, tablefmt="github", colalign=align, disable_numparse=True)
-    notes = [table.note, *claim_lines(table, frame), *_sources(table), *protocol]
+    notes = [table.note, *_sources(table), *notes]
     markdown = "\n".join([f"### {table.title}", "", text, "", *(f"- {note}" for note in notes if note), ""])
     plain = [header.replace("↑", r"UP").replace("↓", r"DOWN") for header in headers]
     body = tabulate(cells, plain, tablefmt="latex_booktabs", colalign=align, disable_numparse=True)
@@ -97,12 +104,21 @@ def render(table: Table, frame: pd.DataFrame, protocol: list[str]) -> Rendered:
     )
 
 
-def _cells(table: Table, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+def _cells(
+    table: Table, frame: pd.DataFrame, shown: Mapping[tuple[str, str], str]
+) -> tuple[list[str], list[list[str]]]:
     headers, columns = [""], [list(frame["label"])]
     for column in table.columns:
         headers.append(f"{column.label}{BETTER[column.better]}")
         cells = zip(table.rows, frame[column.metric], strict=True)
-        columns.append([_cell(value, column, _absent(row)) for row, value in cells])
+        columns.append(
+            [
+                shown[row.label, column.metric]
+                if (row.label, column.metric) in shown
+                else _cell(value, column, _absent(row))
+                for row, value in cells
+            ]
+        )
         if f"{column.metric}_published" in frame:
             headers.append(f"{column.label}, published")
             columns.append([_cell(value, column, "") for value in frame[f"{column.metric}_published"]])

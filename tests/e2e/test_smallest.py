@@ -147,6 +147,8 @@ def test_publish_restore_and_a_change_after_it(made, tmp_path):
     assert publish.returncode == 0, publish.stdout
     compare = run(["onetok", "compare"], made)
     assert compare.returncode == 0 and compare.stdout.count(": identical") == 4
+    assert "receipts: all hold" in compare.stdout
+    assert "machine: as that of the evidence" in compare.stdout
     repository = made.parents[1]
     commit(repository, "evidence")
 
@@ -442,6 +444,40 @@ def processes(module: str, folder: Path) -> list[int]:
         except (OSError, ValueError):
             continue  # not a process, or one that has just ended
     return found
+
+
+@pytest.mark.slow
+def test_a_spread_is_made_kept_and_made_again_where_params_have_changed(made, tmp_path):
+    """Two runs: the study's own results are the first; the second has other seeds and another instruction set."""
+    study = tmp_path / "study"
+    shutil.copytree(made, study, symlinks=True)
+    first = run(["onetok", "spread"], study)
+    assert first.returncode == 0, first.stdout
+    assert "seeds-0-native: 12" not in first.stdout  # nothing to be made
+    assert "seeds-1000-sse41: 12 of 12 scores to be made" in first.stdout
+    kept = {path.stem: json.loads(path.read_text()) for path in (study / "evidence/spread").iterdir()}
+    assert kept.keys() == {"seeds-0-native", "seeds-1000-sse41"}
+    scores = [run["scores"]["scores/reconstruction/titok/vq-16"] for run in kept.values()]
+    assert len({score["chain"] for score in scores}) == 1
+    assert len({score["figures"]["psnr"] for score in scores}) == 2
+    (machine,) = kept["seeds-1000-sse41"]["machines"].values()
+    assert machine["instructions"]["torch"] == "DEFAULT"
+    assert machine["instructions"]["limits"]["ONEDNN_MAX_CPU_ISA"] == "SSE41"
+    weights = "results/tokenizers/titok/vq-16/weights.safetensors"
+    other = study / "results/spread/seeds-1000-sse41" / weights
+    assert other.read_bytes() != (study / weights).read_bytes()
+    assert jobs_run(run(["onetok", "spread"], study).stdout) == []
+
+    params = study / "params/generators/maskgit.yaml"
+    params.write_text(params.read_text().replace("linear, scale: 3.0", "linear, scale: 5.0"))
+    again = run(["onetok", "spread", "--runs", "seeds-1000-sse41"], study)
+    assert again.returncode == 0, again.stdout
+    assert jobs_run(again.stdout) == ["sample_images", "score_samples"]
+    new = json.loads((study / "evidence/spread/seeds-1000-sse41.json").read_text())["scores"]
+    old = kept["seeds-1000-sse41"]["scores"]
+    assert [key for key in new if new[key]["chain"] != old[key]["chain"]] == [
+        "scores/samples/maskgit/tiny-guided"
+    ]
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from onetok.claims import claim_lines
 from onetok.errors import OnetokError
 from onetok.params import Claim, Column, Published, Row, Table
 from onetok.study import load_study
@@ -85,14 +86,14 @@ def test_the_protocol_names_what_moves_a_figure(repository):
 
 def test_a_claim_is_borne_out_by_the_figures_of_the_run_or_is_not(results):
     def notes():
-        return render(TABLE, table_frame(TABLE, results), []).markdown.splitlines()
+        return list(claim_lines(TABLE, table_frame(TABLE, results)))
 
-    assert "- Ours has a lower rFID. Holds here: 1.23 against 2.50." in notes()
-    assert "- Ours has a higher PSNR. Does not hold here: 20.00 against 20.00." in notes()
-    assert "- Ours is lower than theirs. Not measured here." in notes()
+    assert "Ours has a lower rFID. Holds here: 1.23 against 2.50." in notes()
+    assert "Ours has a higher PSNR. Does not hold here: 20.00 against 20.00." in notes()
+    assert "Ours is lower than theirs. Not measured here." in notes()
     (results / "scores/reconstruction/titok/a/scores.json").write_text(json.dumps({"rfid": 3, "psnr": 20.5}))
-    assert "- Ours has a lower rFID. Does not hold here: 3.00 against 2.50." in notes()
-    assert "- Ours has a higher PSNR. Holds here: 20.50 against 20.00." in notes()
+    assert "Ours has a lower rFID. Does not hold here: 3.00 against 2.50." in notes()
+    assert "Ours has a higher PSNR. Holds here: 20.50 against 20.00." in notes()
 
 
 @pytest.mark.parametrize(

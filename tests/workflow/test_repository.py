@@ -82,18 +82,19 @@ def test_evidence_was_made_with_the_params_and_versions_of_today(repository):
 
 
 def test_dvc_iterates_every_family(repository):
-    """But speeds, which belong to a machine and are no artefacts."""
+    """But speeds, which belong to a machine, and the spread, which is no artefact."""
     dvc = yaml.safe_load((repository / "dvc.yaml").read_text())
     files = {part.split(":")[0] for part in dvc["vars"]}
     for root in (repository, repository / "studies/miniature"):
         study = load_study(root)
-        speeds = {f"params/benchmarks/{name.split('/')[0]}.yaml" for name in study.speeds}
+        others = [*study.speeds, *study.spreads]
+        speeds = {f"params/benchmarks/{name.split('/')[0]}.yaml" for name in others}
         assert files == {p.relative_to(root).as_posix() for p in root.glob("params/*/*.yaml")} - speeds
         families = {
             (kind, name.split("/")[0])
             for kind in type(study).model_fields
             for name in getattr(study, kind)
-            if kind != "speeds"
+            if kind not in ("speeds", "spreads")
         }
         iterated = {tuple(re.findall(r"\w+", stage["foreach"])) for stage in dvc["stages"].values()}
         assert iterated >= families

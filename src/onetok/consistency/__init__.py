@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from onetok.consistency.benchmarks import check_benchmark, check_figure, check_speed, check_table
+from onetok.consistency.benchmarks import (
+    check_benchmark,
+    check_figure,
+    check_speed,
+    check_spread,
+    check_table,
+)
 from onetok.consistency.datasets import check_dataset
 from onetok.consistency.encoders import check_encoder
 from onetok.consistency.generators import check_generator, check_samples
@@ -36,4 +42,5 @@ CHECKS: dict[str, Any] = {
     "tables": check_table,
     "speeds": check_speed,
     "figures": check_figure,
+    "spreads": check_spread,
 }

@@ -25,6 +25,7 @@ from onetok.params import (
     ReconstructionBenchmark,
     SampledBenchmark,
     Speed,
+    Spread,
     Study,
     Table,
     TaskCounts,
@@ -164,6 +165,18 @@ def check_speed(study: Study, speed: Speed) -> Iterator[str]:
         for index, pair in enumerate(speed.pairs):
             for text in _pair(study, pair):
                 yield f"pairs.{index}.{text}"
+
+
+def check_spread(study: Study, spread: Spread) -> Iterator[str]:
+    if len(study.spreads) > 1:
+        yield f"{len(study.spreads)} spreads in this study, expected one: {', '.join(study.spreads)}"
+    seen: dict[str, int] = {}
+    for index, run in enumerate(spread.runs):
+        conditions = f"seed_offset {run.seed_offset} and instructions {run.instructions}"
+        for what in (f"name {run.name}", conditions):
+            if what in seen:
+                yield f"runs.{index}: {what} as runs.{seen[what]}, expected another run"
+            seen.setdefault(what, index)
 
 
 def _untrained(study: Study, where: str, name: str) -> Iterator[str]:

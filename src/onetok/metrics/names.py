@@ -1,6 +1,9 @@
-"""Every metric by its name in scores and tables. Imports nothing: params are checked against it."""
+"""Every metric by its name in scores and tables. Imports no library: params are checked against it."""
 
 from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
 
 SSIM_WINDOW = 11  # pixels of the side of what SSIM compares at a time: a smaller picture has none
 
@@ -71,3 +74,49 @@ GENERATION |= {
     **_GENEVAL,
 }
 ALL = {**RECONSTRUCTION, **GENERATION}
+
+Scale = Literal["exact", "share", "count", "ratio", "real"]
+
+
+class Measure(NamedTuple):
+    """How a metric moves from run to run (onetok.spread.intervals), and what values it can have at all."""
+
+    scale: Scale
+    lowest: float
+    highest: float
+
+
+_EXACT, _RATIO = Measure("exact", 0, math.inf), Measure("ratio", 0, math.inf)
+_SHARE = Measure("share", 0, 1)
+_MEASURES = {
+    "images": _EXACT,
+    "parameters": _EXACT,
+    "tokens": _EXACT,
+    "features": _EXACT,
+    "psnr": Measure("real", 0, math.inf),
+    "ssim": Measure("real", -1, 1),
+    "codebook_usage": _SHARE,
+    "codebook_entropy": Measure("real", 0, math.inf),
+    "rfid": _RATIO,
+    "fid": _RATIO,
+    "inception_score": _RATIO,
+    "inception_score_std": _RATIO,
+    "accuracy": _SHARE,
+    "accuracy_real": _SHARE,
+    "precision": _SHARE,
+    "recall": _SHARE,
+    "distinct": Measure("count", 0, math.inf),
+    "memorised": _SHARE,
+    "blank": _SHARE,
+    "clip_score": Measure("real", -100, 100),
+    **dict.fromkeys(_GENEVAL, _SHARE),
+}
+
+
+def family(metric: str) -> str:
+    """Return the metric's name without what says whose features, or whose captions, it was measured with."""
+    return metric.removesuffix("_shuffled").removesuffix("_judge")
+
+
+def measure(metric: str) -> Measure:
+    return _MEASURES[family(metric)]

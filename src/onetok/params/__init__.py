@@ -21,6 +21,7 @@ from onetok.params.datasets import *
 from onetok.params.encoders import *
 from onetok.params.generators import *
 from onetok.params.speeds import *
+from onetok.params.spreads import *
 from onetok.params.study import *
 from onetok.params.tables import *
 from onetok.params.tokenizers import *

@@ -39,6 +39,18 @@ class RefersTo:
     kind: str
 
 
+@dataclass(frozen=True)
+class RaisedBySpread:
+    """Marks a seed of training, initialisation or sampling: a run of the spread has another one (onetok.spread)."""
+
+
+@dataclass(frozen=True)
+class FromStudy:
+    """Marks a path that is relative to the study's folder."""
+
+
+RunSeed = Annotated[Seed, RaisedBySpread()]
+StudyPath = Annotated[Name, FromStudy()]
 DatasetName = Annotated[VariantKey, RefersTo("datasets")]
 EncoderName = Annotated[VariantKey, RefersTo("encoders")]
 TokenizerName = Annotated[VariantKey, RefersTo("tokenizers")]

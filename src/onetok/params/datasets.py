@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from onetok.params.base import Caption, Count, Fraction, Name, Pixels, Positive, Seed, Strict
+from onetok.params.base import Caption, Count, Fraction, Name, Pixels, Positive, Seed, Strict, StudyPath
 
 SceneShape = Literal["circle", "square", "triangle"]
 SceneColor = Literal["red", "green", "blue", "yellow", "purple", "cyan"]
@@ -29,7 +29,7 @@ class ImageFolderSource(Strict):
     """Class sub-folders of images; a `.txt` beside an image is its caption. Bytes are kept as they are."""
 
     kind: Literal["imagefolder"]
-    path: Name
+    path: StudyPath
     caption: Caption | None = Field(description="of images without a `.txt` beside them")
     class_names: Literal["folders", "imagenet"] = Field(description="what {class} is in the caption")
 

@@ -18,7 +18,7 @@ from onetok.params.base import (
     NonNegativeFloat,
     Positive,
     PositiveFloat,
-    Seed,
+    RunSeed,
     Strict,
     TokenizerName,
     TokensName,
@@ -272,7 +272,7 @@ class Samples(Strict):
 
     generator: GeneratorName
     benchmark: BenchmarkName
-    seed: Seed
+    seed: RunSeed
     micro_batch: Positive
     sampling: Sampling
     text: TextSampling | None = Field(description="null for generators of classes")

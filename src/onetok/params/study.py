@@ -8,6 +8,7 @@ from onetok.params.datasets import Dataset
 from onetok.params.encoders import Encoder
 from onetok.params.generators import Generator, Samples
 from onetok.params.speeds import Speed
+from onetok.params.spreads import Spread
 from onetok.params.tables import Figure, Table
 from onetok.params.tokenizers import Tokenizer, Tokens
 
@@ -23,5 +24,6 @@ class Study(Strict):
     samples: dict[str, Samples]
     benchmarks: dict[str, Benchmark]
     speeds: dict[str, Speed]
+    spreads: dict[str, Spread]
     tables: dict[str, Table]
     figures: dict[str, Figure]

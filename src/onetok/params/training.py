@@ -13,7 +13,7 @@ from onetok.params.base import (
     NonNegativeFloat,
     Positive,
     PositiveFloat,
-    Seed,
+    RunSeed,
     Strict,
 )
 
@@ -35,7 +35,7 @@ class Training(Strict):
     steps: Count
     batch: Positive = Field(description="global: over all processes and accumulation steps")
     accumulation: Positive
-    seed: Seed
+    seed: RunSeed
     precision: Literal["float32", "bfloat16", "float16"]
     max_gradient_norm: float
     ema_decay: BelowOne | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from onetok.claims import claim_lines
 from onetok.stages.runtime import Context, main
 from onetok.tables import protocol, render, small_sets, table_frame
 
@@ -11,7 +12,8 @@ from onetok.tables import protocol, render, small_sets, table_frame
 def build_table(context: Context) -> None:
     table = context.study.tables[context.job.name]
     frame = table_frame(table, Path("results"))
-    notes = [*protocol(context.study, table), *small_sets(context.study, table, Path("results"))]
+    notes = [*claim_lines(table, frame), *protocol(context.study, table)]
+    notes += small_sets(context.study, table, Path("results"))
     rendered = render(table, frame, notes)
     for suffix, text in (("csv", rendered.csv), ("md", rendered.markdown), ("tex", rendered.latex)):
         (context.folder / f"table.{suffix}").write_text(text, encoding="utf-8")

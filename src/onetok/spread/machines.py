@@ -1,0 +1,86 @@
+"""The machines that results and evidence come from, out of what the jobs' run.json say."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from onetok import durable
+from onetok.errors import OnetokError
+from onetok.plan import Job
+from onetok.spread import MACHINES
+
+
+def record_of(job: Job, directory: Path) -> dict[str, Any] | None:
+    """Return the machine that a job ran on (onetok.machine), None where no run.json says it."""
+    path = directory / "results/logs" / job.stage / job.name / "run.json"
+    try:
+        machine = json.loads(path.read_text(encoding="utf-8"))["machine"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return machine if isinstance(machine, dict) else None
+
+
+def machines_of(jobs: Iterable[Job], directory: Path) -> list[dict[str, Any]]:
+    """Return every machine that jobs ran on, that of most jobs first: {"jobs": how many, "machine": record}."""
+    counted = Counter(
+        json.dumps(record, sort_keys=True)
+        for job in jobs
+        if (record := record_of(job, directory)) is not None
+    )
+    ordered = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    return [{"jobs": count, "machine": json.loads(text)} for text, count in ordered]
+
+
+def write_machines(jobs: Iterable[Job], directory: Path) -> None:
+    """Write evidence/machine.json: what published artefacts were made on."""
+    durable.write_json(directory / MACHINES, {"machines": machines_of(jobs, directory)})
+
+
+def read_machines(path: Path) -> list[dict[str, Any]]:
+    """Return the machines of evidence/machine.json. Raises OnetokError for a damaged file."""
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8"))["machines"])
+    except FileNotFoundError:
+        return []
+    except (ValueError, KeyError, TypeError):
+        raise OnetokError(f"{path}: not what onetok publish wrote; bring it back from git") from None
+
+
+def differences(jobs: Iterable[Job], directory: Path) -> list[str]:
+    """Return how the machine of most jobs in results/ differs from that of the evidence."""
+    evidence, ours = read_machines(directory / MACHINES), machines_of(jobs, directory)
+    if not evidence:
+        return [
+            f"machine: {directory / MACHINES} is not there, so what the evidence was made on is not known"
+        ]
+    if not ours:
+        return ["machine: results/logs hold no run.json, so what results/ were made on is not known"]
+    found = list(_unlike(ours[0]["machine"], evidence[0]["machine"]))
+    lines = [f"machine: {'as that of the evidence' if not found else 'differs from that of the evidence'}"]
+    lines += [f"  {line}" for line in found]
+    for whose, several in (("results", ours), ("evidence", evidence)):
+        if len(several) > 1:
+            lines.append(f"  {whose}: made on {len(several)} machines; that of most jobs is compared")
+    return lines
+
+
+def _unlike(ours: Any, evidence: Any, path: str = "") -> Iterator[str]:
+    if isinstance(ours, dict) and isinstance(evidence, dict):
+        for key in [*ours, *(key for key in evidence if key not in ours)]:
+            below = f"{path} {key}".strip()
+            if key in ours and key in evidence:
+                yield from _unlike(ours[key], evidence[key], below)
+            else:
+                yield f"{below}: {_shown(ours.get(key))}, evidence {_shown(evidence.get(key))}"
+    elif ours != evidence:
+        yield f"{path}: {_shown(ours)}, evidence {_shown(evidence)}"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
