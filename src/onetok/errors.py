@@ -9,6 +9,9 @@ from collections.abc import Iterable
 from typing import Any
 
 
+LINE = 1000  # characters of a line of a report
+
+
 class OnetokError(Exception):
     """Something the user can mend. The message names the file, the key or tensor, what was found and expected.
 
@@ -53,8 +56,9 @@ _SHORT.maxlevel = 3
 
 
 def printable(text: str) -> str:
-    """Return text with line ends, control characters and the like as escapes."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    """Return text as one line of a report: control characters as escapes, the middle of very long text left out."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return line if len(line) <= LINE else f"{line[: LINE // 2]} … {line[-LINE // 2 :]}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

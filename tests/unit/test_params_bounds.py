@@ -101,7 +101,7 @@ REFUSED = [
         "pattern",
     ),
     (BENCHMARK, "neighbours", 20, "neighbours 20, expected fewer than the 20 images"),
-    (BENCHMARK, "inception_splits", 21, "inception_splits 21 of 20 samples"),
+    (BENCHMARK, "inception_splits", 21, "inception_splits 21 of 20 images"),
     (SPEED, "pairs.0.diffusion.width", 34, "multiple of 4"),
     (SPEED, "pairs.1.published.ratio", 0.0, "greater than 0"),
     (TABLE, "rows", [], "at least 1 item"),
