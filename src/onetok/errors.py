@@ -8,7 +8,6 @@ import reprlib
 from collections.abc import Iterable
 from typing import Any
 
-
 LINE = 1000  # characters of a line of a report
 
 
