@@ -326,7 +326,11 @@ def _samples(study: Study, name: str) -> Job:
     ]
     inputs, payloads = [], []
     if isinstance(generator, READS_CAPTIONS):
-        params["prompts"] = {"dataset": benchmark.dataset, "split": benchmark.split}
+        params["prompts"] = {
+            "dataset": benchmark.dataset,
+            "split": benchmark.split,
+            "images": benchmark.reference_images,
+        }
         inputs, payloads = [Artefact(kind="datasets", name=benchmark.dataset)], [_shards(benchmark.dataset)]
         source = study.tokenizers[tokenizer]
         texts = [generator.text, *([source.text] if isinstance(source, READS_TEXT) else [])]

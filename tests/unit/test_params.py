@@ -255,13 +255,13 @@ MISTAKES = [
     ),
     (
         "tokenizers/captioned.yaml",
-        "captions: {kind: text}",
+        "captions: {kind: text, augmented_prefixes: []}",
         "captions: null",
         [r"maskgen.vq: tokens: captioned/scenes-vq are kept without captions \(its captions is null\)"],
     ),
     (
         "tokenizers/captioned.yaml",
-        "captions: {kind: text}",
+        "captions: {kind: text, augmented_prefixes: []}",
         "captions: {kind: txt}",
         [r"tokens.captioned.scenes-vq.captions.kind: found 'txt'; nearest known: text"],
     ),

@@ -28,11 +28,13 @@ from onetok.models.text_conditions import CachedCaptions, EncodedCaptions
 from onetok.params import PromptsFigure
 from onetok.plan import plan
 from onetok.registry import save_model
-from onetok.stages.captions import of_others
+from onetok.stages.captions import check_prompts, of_others
+from onetok.stages.measure_reference import measure_reference
 from onetok.stages.plot_figure import by_prompt
 from onetok.stages.runtime import Context
 from onetok.stages.sample_images import sample_images, subjects_of
 from onetok.stages.score_samples import CaptionScores, read
+from onetok.stages.scoring import open_reference
 from onetok.stages.train_generator import read_texts
 from onetok.study import load_study
 from tests.unit.generators import leave_captioned
@@ -72,8 +74,8 @@ def caches(tmp_path):
         folder.mkdir(parents=True)
         np.save(tmp_path / name / "tokens.npy", np.arange(M * 2 * 4, dtype=np.uint8).reshape(M, 2, 4))
         np.save(tmp_path / name / "labels.npy", np.zeros(M, dtype=np.int32))
-    write_texts(tmp_path / "text/captions", shards)
-    write_states(tmp_path / "states/captions", shards, make_text_encoder(), 3, CPU)
+    write_texts(tmp_path / "text/captions", shards, ())
+    write_states(tmp_path / "states/captions", shards, (), make_text_encoder(), 3, CPU)
     return tmp_path / "text", tmp_path / "states"
 
 
@@ -98,6 +100,21 @@ def test_captions_come_back_as_they_were(caches):
     assert copy.texts(images, np.ones(M, dtype=bool)) == expected
 
 
+def test_augmented_captions_lose_what_a_captioner_begins_with(tmp_path):
+    longer = [
+        "The image depicts a cat.",
+        "The image depicted a dog.",
+        None,
+        "The image shows élan, the word.",
+    ]
+    shards = captioned(tmp_path / "shards", ["a", "b", "c", "The image shows d"], longer)
+    write_texts(tmp_path, shards, ("The image depicts ", "The image shows "))
+    texts, images = TextCache(tmp_path), np.arange(4)
+    stripped = ["A cat.", "The image depicted a dog.", "c", "Élan, the word."]
+    assert texts.texts(images, np.ones(4, dtype=bool)) == stripped
+    assert texts.texts(images, np.zeros(4, dtype=bool)) == ["a", "b", "c", "The image shows d"]
+
+
 def test_states_are_those_of_the_captions_and_the_empty_one_comes_first(caches):
     encoder, cache, images = make_text_encoder(), TextCache(caches[1] / "captions"), np.arange(M)
     tokenize = CaptionTokenizer(encoder.context_length)
@@ -118,7 +135,7 @@ def test_states_that_float16_cannot_hold_are_refused(tmp_path):
     with torch.no_grad():
         encoder.network.text_projection.mul_(1e8)
     with pytest.raises(OnetokError, match=r"a state of the text encoder holds .*, expected what float16"):
-        write_states(tmp_path, captioned(tmp_path / "shards"), encoder, 3, CPU)
+        write_states(tmp_path, captioned(tmp_path / "shards"), (), encoder, 3, CPU)
 
 
 def test_both_caches_give_the_same_condition(caches):
@@ -187,7 +204,7 @@ def test_a_cache_without_captions_says_so(tmp_path):
 def test_a_sample_without_a_score_is_named(tmp_path):
     write_shards([Sample("a", png(), "png", 0, "x")], tmp_path, 2)
     with pytest.raises(OnetokError, match=r"sample a has no record, expected a\.json"):
-        write_texts(tmp_path, Shards(tmp_path))
+        write_texts(tmp_path, Shards(tmp_path), ())
 
 
 # ---------------------------------------------------------------------------------------------- samples
@@ -230,9 +247,33 @@ def test_captions_take_turns_and_stay_beside_their_images(made):
 
 def test_captions_that_cannot_be_spread_evenly_are_refused(made):
     change(made, "benchmarks/text_to_image.yaml", "samples: 16", "samples: 24")
-    message = "24 samples cannot be spread evenly over 16 captions of captioned/scenes val"
-    with pytest.raises(OnetokError, match=rf"^text_to_image/scenes: {message}$"):
-        sample_images(context_of("samples", "maskgen_tuned/vq"))
+    message = "samples 24 is not a multiple of reference_images 16: captions would not be drawn equally often"
+    with pytest.raises(OnetokError, match=rf"text_to_image.scenes: {message}$"):
+        context_of("samples", "maskgen_tuned/vq")
+
+
+def test_a_split_of_another_number_of_images_is_refused(made):
+    shards = Shards(made / "results/datasets/captioned/scenes/shards/val")
+    fewer = [Sample(f"{i:02d}", shards.image(i), "png", 0, shards.caption(i)) for i in range(15)]
+    shutil.rmtree(made / "results/datasets/captioned/scenes/shards/val")
+    write_shards(fewer, made / "results/datasets/captioned/scenes/shards/val", 4)
+    message = "captioned/scenes: its val split has 15 images, reference_images of the benchmark expects 16"
+    for work, kind, name in (
+        (sample_images, "samples", "maskgen_tuned/vq"),
+        (measure_reference, "references", "text_to_image/scenes"),
+    ):
+        with pytest.raises(OnetokError, match=rf"^{message}$"):
+            work(context_of(kind, name))
+
+
+def test_another_number_of_prompts_of_a_task_is_refused(made):
+    shards = Shards(made / "results/datasets/captioned/scenes/shards/val")
+    expected = load_study().benchmarks["text_to_image/scenes"].prompts
+    check_prompts(shards, expected)
+    with pytest.raises(
+        OnetokError, match=r"shards/val: 2 prompts of colors, prompts.colors of the benchmark expects 3"
+    ):
+        check_prompts(shards, expected.model_copy(update={"colors": 3}))
 
 
 def test_shuffled_captions_are_those_of_others(made):
@@ -307,8 +348,9 @@ def test_the_decoder_reads_the_caption_too(made):
 
 
 def caption_scores(context, shards):
-    asked = CaptionScores(context, context.study.benchmarks["text_to_image/scenes"])
-    for _ in asked.pass_by(read(shards, 16, set())):
+    benchmark = context.study.benchmarks["text_to_image/scenes"]
+    asked = CaptionScores(context, benchmark, open_reference(benchmark))
+    for _ in asked.pass_by(read(shards, 16)):
         pass
     return asked.scores()
 

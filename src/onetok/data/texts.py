@@ -38,21 +38,34 @@ class Texts(NamedTuple):
     aesthetic: float
 
 
-def texts_of(shards: Shards, image: int) -> Texts:
-    """Raises OnetokError for a sample without a caption or a record."""
+def texts_of(shards: Shards, image: int, prefixes: Sequence[str]) -> Texts:
+    """Return what is said of an image, its augmented caption without a prefix.
+
+    Raises OnetokError for a sample without a caption or a record.
+    """
     record = shards.record(image)
-    return Texts(shards.caption(image), record.augmented, record.aesthetic)
+    augmented = None if record.augmented is None else without_prefix(record.augmented, prefixes)
+    return Texts(shards.caption(image), augmented, record.aesthetic)
 
 
-def write_texts(folder: Path, shards: Shards) -> None:
-    """Write the captions of a split as they are, and the scores.
+def without_prefix(caption: str, prefixes: Sequence[str]) -> str:
+    """Return a caption without the first of the prefixes that it starts with, its first letter then a capital."""
+    for prefix in prefixes:
+        if caption.startswith(prefix):
+            rest = caption.removeprefix(prefix)
+            return rest[:1].upper() + rest[1:]
+    return caption
+
+
+def write_texts(folder: Path, shards: Shards, prefixes: Sequence[str]) -> None:
+    """Write the captions of a split, augmented ones without any of `prefixes`, and the scores.
 
     Raises OnetokError for a sample without a caption or a record.
     """
     spans, scores = np.full((len(shards), 2, 2), -1, dtype=np.int64), np.empty(len(shards), dtype=np.float32)
     with (folder / "texts.bin").open("wb") as stream:
         for image in range(len(shards)):
-            *captions, scores[image] = texts_of(shards, image)
+            *captions, scores[image] = texts_of(shards, image, prefixes)
             for kind, caption in enumerate(captions):
                 if caption is not None:
                     content = caption.encode("utf-8")
@@ -63,8 +76,12 @@ def write_texts(folder: Path, shards: Shards) -> None:
 
 
 @torch.inference_mode()
-def write_states(folder: Path, shards: Shards, encoder: CLIP, batch: int, device: torch.device) -> None:
+def write_states(
+    folder: Path, shards: Shards, prefixes: Sequence[str], encoder: CLIP, batch: int, device: torch.device
+) -> None:
     """Write what `encoder` makes of the captions of a split, `batch` images at a time, and the scores.
+
+    Augmented captions lose any of `prefixes`.
 
     Raises OnetokError for a sample without a caption or a record, and for states that float16 cannot hold.
     """
@@ -90,7 +107,7 @@ def write_states(folder: Path, shards: Shards, encoder: CLIP, batch: int, device
     write(0, [""])
     for first in range(0, len(shards), batch):
         images = range(first, min(first + batch, len(shards)))
-        texts = [texts_of(shards, image) for image in images]
+        texts = [texts_of(shards, image, prefixes) for image in images]
         scores[images] = [text.aesthetic for text in texts]
         pairs = [(text.caption, text.caption if text.augmented is None else text.augmented) for text in texts]
         write(1 + 2 * first, [caption for pair in pairs for caption in pair])

@@ -221,13 +221,20 @@ Tokenizer = Annotated[
 READS_TEXT = (TATiTokTokenizer, PublishedTATiTok)
 
 
-class CachedText(Strict):
+class CachedCaptions(Strict):
+    augmented_prefixes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        strict=False,
+        description="what an augmented caption loses at its start; what is left begins with a capital letter",
+    )
+
+
+class CachedText(CachedCaptions):
     """Captions as they are, for an encoder to read at every training step."""
 
     kind: Literal["text"]
 
 
-class CachedStates(Strict):
+class CachedStates(CachedCaptions):
     """What a text encoder makes of the captions, float16: more room, and no encoder in training."""
 
     kind: Literal["states"]

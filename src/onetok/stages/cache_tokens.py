@@ -78,10 +78,12 @@ def cache_captions(captions: Captions, batch: int, shards: Shards, context: Cont
     """Keep the captions of a split, or what an encoder makes of them, and the aesthetic scores."""
     folder = context.folder / "captions"
     folder.mkdir()
+    prefixes = captions.augmented_prefixes
     if isinstance(captions, CachedStates):
-        write_states(folder, shards, load_encoder(captions.text, context.device), batch, context.device)
+        encoder = load_encoder(captions.text, context.device)
+        write_states(folder, shards, prefixes, encoder, batch, context.device)
     else:
-        write_texts(folder, shards)
+        write_texts(folder, shards, prefixes)
 
 
 if __name__ == "__main__":

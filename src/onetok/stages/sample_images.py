@@ -14,10 +14,9 @@ from torch import Tensor
 
 from onetok.data.images import encode_png
 from onetok.data.levels import to_levels
-from onetok.data.shards import Shards, write_shards
+from onetok.data.shards import write_shards
 from onetok.data.sources import Sample
 from onetok.data.tokens import id_dtype
-from onetok.errors import OnetokError
 from onetok.models.quantizers import tokens_from_drawn
 from onetok.models.text_conditions import EncodedCaptions
 from onetok.params import READS_CAPTIONS, SampledBenchmark, Samples, TextSampling
@@ -33,6 +32,7 @@ from onetok.sheets import grid
 from onetok.stages.captions import of_others
 from onetok.stages.parts import Arrays, work_in_parts
 from onetok.stages.runtime import Context, main
+from onetok.stages.scoring import open_reference
 
 SHEET_COLUMNS = 12  # images of each class on the contact sheet, and classes, at most
 SAMPLES_PER_SHARD = 10_000
@@ -98,12 +98,9 @@ class Captions:
     ) -> None:
         benchmark = context.study.benchmarks[entry.benchmark]
         assert isinstance(benchmark, SampledBenchmark)
-        self.shards = Shards(Path("results/datasets") / benchmark.dataset / "shards" / benchmark.split)
+        self.shards = open_reference(benchmark)
         self.shards.check_captions()
-        self.groups = len(self.shards)
-        if benchmark.samples % self.groups:
-            found = f"{benchmark.samples} samples cannot be spread evenly over {self.groups} captions"
-            raise OnetokError(f"{entry.benchmark}: {found} of {benchmark.dataset} {benchmark.split}")
+        self.groups = len(self.shards)  # of which the number of samples is a multiple
         self.order = np.arange(self.groups)
         if text.captions == "shuffled":
             self.order = of_others(self.groups, [entry.seed, self.groups])
@@ -137,11 +134,11 @@ def sample_images(context: Context) -> None:
     eight_bits = context.job.params["eight_bits"]
 
     @torch.inference_mode()
-    def draw(part: int, images: range) -> Arrays:
+    def draw(part: int, images: Sequence[int]) -> Arrays:
         asked = subjects.ask(images)
         drawn = generator.sample(asked.condition, sampling, ImageRandom(entry.seed, images, context.device))
         decoded = tokenizer.decode(tokens_from_drawn(tokenizer, drawn), asked.texts)
-        what = f"{context.job.name}, from image {images.start}"
+        what = f"{context.job.name}, from image {images[0]}"
         pixels = to_levels(decoded, eight_bits, what).cpu().numpy()
         return {"pixels": pixels, "tokens": to_kept(drawn, tokenizer.codebook_size)}
 
