@@ -18,7 +18,7 @@ ADVERSARIAL = """adversarial:
           start: 400
           lecam: {weight: 0.001, decay: 0.999}
           optimizer: {learning_rate: 1.0e-4, betas: [0.9, 0.999], epsilon: 1.0e-8, weight_decay: 1.0e-4}
-          schedule: {kind: cosine, warmup: 50, end: 1.0e-5}
+          schedule: {kind: cosine, warmup: 50, end: 1.0e-5, steps: 9000}
 """
 
 
@@ -45,6 +45,11 @@ def test_an_adversarial_section_is_read(tmp_path):
         (", groups: 8", "", r"titok.vq-16.losses.adversarial.discriminator.groups: missing key"),
         ("start: 400", "begin: 400", r"adversarial.begin: unknown key, found value 400; nearest known: "),
         ("start: 400", "start: 9999", r"adversarial.start 9999 is not below training.steps \d+"),
+        (
+            "steps: 9000",
+            "steps: 90",
+            r"schedule.steps 90 is below the \d+ steps that the discriminator is trained",
+        ),
         ("groups: 8", "groups: 5", r"discriminator.groups 5 does not divide a stage of 32 channels"),
         ("decay: 0.999}", "decay: 1.5}", r"lecam.decay: found 1.5"),
         ("usage: 0.1", "usage: 10", r"training.codebook_floor.usage: found 10"),

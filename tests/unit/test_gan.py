@@ -5,26 +5,30 @@ from __future__ import annotations
 import copy
 import os
 import socket
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from onetok import params
 from onetok.data.batches import Batch
 from onetok.errors import OnetokError
 from onetok.losses.adversarial import LeCam
-from onetok.losses.reconstruction import ReconstructionLoss
+from onetok.losses.reconstruction import PerceptualTerm, ReconstructionLoss
 from onetok.models.layers import TransformerSize
 from onetok.models.quantizers import VectorQuantizerConfig
 from onetok.models.titok import TiTok, TiTokConfig, TiTokInit
 from onetok.registry import build_adversarial_term
+from onetok.study import load_study
 from onetok.training import tasks
 from onetok.training.loop import History, Task, train
-from onetok.training.tasks import PixelObjective, tokenizer_task
+from onetok.training.tasks import PixelObjective, discriminator_phase, tokenizer_task
+from tests.conftest import REPOSITORY
 
 STEPS, START, SIZE = 6, 2, 16
 # A large epsilon: the gradient of a key's bias is rounding noise, which AdamW would otherwise blow up.
@@ -36,7 +40,7 @@ ADVERSARIAL = {
     "start": START,
     "lecam": {"weight": 0.01, "decay": 0.9},
     "optimizer": OPTIMIZER,
-    "schedule": {"kind": "cosine", "warmup": 1, "end": 1e-4},
+    "schedule": {"kind": "cosine", "warmup": 1, "end": 1e-4, "steps": STEPS - START},
 }
 
 TRAINING = {
@@ -65,7 +69,9 @@ class InterruptedRunError(Exception):
     pass
 
 
-def build(adversarial: dict | None = ADVERSARIAL, **training) -> tuple[Task, params.TokenizerTraining]:
+def build(
+    adversarial: dict | None = ADVERSARIAL, perceptual: Sequence[PerceptualTerm] = (), **training
+) -> tuple[Task, params.TokenizerTraining]:
     torch.manual_seed(0)
     size = TransformerSize(width=16, layers=1, heads=2)
     model = TiTok(
@@ -89,7 +95,7 @@ def build(adversarial: dict | None = ADVERSARIAL, **training) -> tuple[Task, par
         {"l1": 0.0, "l2": 1.0, "quantizer": 1.0, "perceptual": [], "adversarial": adversarial}
     )
     term = build_adversarial_term(losses.adversarial) if losses.adversarial else None
-    loss = ReconstructionLoss(l1=losses.l1, l2=losses.l2, quantizer=losses.quantizer, perceptual=[])
+    loss = ReconstructionLoss(l1=losses.l1, l2=losses.l2, quantizer=losses.quantizer, perceptual=perceptual)
     objective = PixelObjective(model, loss, term, None)
     task = tokenizer_task(
         objective,
@@ -152,6 +158,42 @@ def test_resuming_changes_no_bit(tmp_path, start, accumulation):
     assert [name for name in whole if not torch.equal(whole[name], parts[name])] == []
     assert resumed.rows == history.rows
     assert whole["discriminator.loss.lecam.real_mean"] != 0
+
+
+class Watched(nn.Module):
+    """A perceptual network that notes what it computes in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Conv2d(3, 4, 1)
+        self.seen: set[torch.dtype] = set()
+
+    def features(self, images: Tensor) -> Tensor:
+        made: Tensor = self.network(images)
+        self.seen.add(made.dtype)
+        return made
+
+
+@pytest.fixture
+def bfloat16() -> Iterator[Accelerator]:
+    AcceleratorState._reset_state()
+    yield Accelerator(cpu=True, mixed_precision="bf16")
+    AcceleratorState._reset_state()
+
+
+def test_only_the_trained_model_computes_in_lower_precision(tmp_path, bfloat16):
+    """Perceptual networks, discriminator and losses are outside autocast, as in the release."""
+    watched = Watched()
+    perceptual = PerceptualTerm(extractor=watched, layer="features", weight=1.0)
+    task, training = build(ADVERSARIAL | {"start": 0}, precision="bfloat16", steps=2, perceptual=[perceptual])
+    seen: dict[str, set[torch.dtype]] = {"model": set(), "discriminator": set()}
+    discriminator = task.phases[1].module.discriminator
+    for name, module in (("model", task.model.encoder.blocks[0].mlp), ("discriminator", discriminator)):
+        module.register_forward_hook(lambda *call, name=name: seen[name].add(call[-1].dtype))
+    _, history = train(task, training, bfloat16, tmp_path, "test", lambda *_: None)
+    assert seen == {"model": {torch.bfloat16}, "discriminator": {torch.float32}}
+    assert watched.seen == {torch.float32}
+    assert {"train/adversarial", "train/perceptual_0", "discriminator/hinge"} <= history.rows[-1].keys()
 
 
 def test_before_its_start_the_gan_changes_nothing(tmp_path):
@@ -217,6 +259,23 @@ def test_learning_rate_of_the_discriminator_spans_its_own_training():
     # Both cosines end where training ends, whatever the number of processes: they are functions of the step.
     assert tokenizer.learning_rate(STEPS) == pytest.approx(1e-4)
     assert discriminator.learning_rate(STEPS) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("tatitok/bl128-vq", 2.92e-5),
+        ("titok/datacomp-bl64-kl", 2.92e-5),
+        ("titok_stage_2/l32", 1.03e-5),
+        ("titok/bl64-vq8k", 1e-5),
+    ],
+)
+def test_the_papers_discriminators_end_at_the_rate_of_the_release(name, end):
+    """A schedule that is longer than what is left of training does not reach its end."""
+    entry = load_study(REPOSITORY).tokenizers[name]
+    task, _ = build(ADVERSARIAL)
+    phase = discriminator_phase(task.phases[0].module, entry.losses.adversarial)
+    assert phase.learning_rate(entry.training.steps) == pytest.approx(end, rel=2e-3)
 
 
 def test_two_processes_train_as_one(tmp_path):

@@ -21,6 +21,8 @@ from onetok.models.titok import TiTok
 from onetok.params import AdamW, Schedule, Training
 from onetok.pretrained import from_published
 from onetok.sampling.schedules import MaskSchedule
+from onetok.stages.fit import check_precision
+from onetok.stages.runtime import set_tf32
 from onetok.training.checkpoints import latest_checkpoint, save_checkpoint
 from onetok.training.loop import train
 from onetok.training.optimizers import decays
@@ -86,6 +88,33 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, stop):
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
     assert history.rows == resumed_history.rows
+
+
+def test_without_a_limit_gradients_are_as_they_are(tmp_path):
+    """And a limit that no gradient reaches changes nothing."""
+    free, history = run(tmp_path / "free", settings(max_gradient_norm=None))
+    wide, _ = run(tmp_path / "wide", settings(max_gradient_norm=1e6))
+    tight, _ = run(tmp_path / "tight", settings(max_gradient_norm=1e-3))
+    assert all(torch.equal(t, wide.state_dict()[name]) for name, t in free.state_dict().items())
+    assert any(not torch.equal(t, tight.state_dict()[name]) for name, t in free.state_dict().items())
+    assert all(row["train/gradient_norm"] > 0 for row in history.rows)
+
+
+def test_float16_on_a_cpu_is_refused():
+    message = (
+        "maskgit/tiny: training.precision float16: a CPU trains in float32 or bfloat16; take one of these"
+    )
+    with pytest.raises(OnetokError, match=message):
+        check_precision("maskgit/tiny", "float16", torch.device("cpu"))
+    for precision in ("float32", "bfloat16"):
+        check_precision("maskgit/tiny", precision, torch.device("cpu"))
+
+
+def test_tf32_on_a_cpu_is_refused():
+    with pytest.raises(
+        OnetokError, match="tf32: the profile asks for it, but device cpu has none; set tf32: false"
+    ):
+        set_tf32(True, torch.device("cpu"))
 
 
 def test_every_part_of_a_u_vit_learns():

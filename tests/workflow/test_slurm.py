@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -74,21 +75,23 @@ def slurm(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_the_profile_runs_jobs_under_accelerate_on_a_cluster(slurm, smallest, snakemake):
+def test_the_profile_runs_jobs_on_a_cluster_with_two_processes_each(slurm, smallest, snakemake):
     """The shipped profile, its cluster's values lowered to this machine: a rule without and one with a GPU."""
-    launch = "accelerate launch --cpu --num_processes 1 --num_machines 1 --mixed_precision no --module"
+    launch = "python -m torch.distributed.run --standalone --nproc_per_node 2 -m"
     target = "results/encoders/classifiers/digits/receipt.json"
     small = ["slurm_partition=gpu", "mem_mb=1000", "disk_mb=100", "runtime=10", "cpus_per_task=1", "gpu=0"]
     waits = ["--slurm-init-seconds-before-status-checks", "3", "--seconds-between-status-checks", "3"]
     done = snakemake(
         smallest,
         *["--profile", "slurm", "--slurm-status-command", "squeue", *waits],
-        *["--config", "device=cpu", "threads=1", "workers=0", f"launch={launch}"],
+        *["--config", "device=cpu", "tf32=false", "threads=1", "workers=0", f"launch={launch}"],
         *["--default-resources", *small, "--set-resources", "train_encoder:gpu=1", "--", target],
     )
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("has been submitted with SLURM jobid") == 2
     assert (smallest / target).exists()
+    record = json.loads((smallest / "results/logs/train_encoder/classifiers/digits/run.json").read_text())
+    assert record["processes"] == 2
     assert (
         "train_encoder classifiers/digits: accuracy"
         in (smallest / "results/logs/train_encoder/classifiers/digits/log.txt").read_text()

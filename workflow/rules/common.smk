@@ -13,7 +13,7 @@ except OnetokError as error:
 
 
 # What the machine gives a job: profiles/default/machine.yaml, or `config:` of another profile.
-MACHINE = {"device", "threads", "workers", "launch", "tracker"}
+MACHINE = {"device", "tf32", "threads", "workers", "launch", "tracker"}
 if config.keys() != MACHINE:
     unknown, absent = sorted(config.keys() - MACHINE), sorted(MACHINE - config.keys())
     sys.exit(
@@ -78,10 +78,11 @@ def stage(name):
     threads are the profile's, not Snakemake's {threads}, which it lowers to the machine's cores without a word.
     """
     launch = config["launch"] if name in DISTRIBUTED else "python -m"
+    tf32 = "--tf32" if config["tf32"] else ""
     return f"""
         {launch} onetok.stages.{name} {{wildcards.family}}/{{wildcards.variant}} \\
             --device {config["device"]} --threads {config["threads"]} \\
-            --workers {config["workers"]} --tracker {config["tracker"]} \\
+            --workers {config["workers"]} --tracker {config["tracker"]} {tf32} \\
             2>&1 | tee {{log:q}} || {{{{
                 echo; echo "--- {name} {{wildcards.family}}/{{wildcards.variant}} failed; the end of its log:"
                 tail -n 15 {{log:q}}

@@ -127,8 +127,11 @@ def _adversarial(tokenizer: PixelTokenizer) -> Iterator[str]:
         text = f"losses.adversarial.start {adversarial.start} is not below training.steps"
         yield f"{text} {tokenizer.training.steps}; without a discriminator, adversarial is null"
         return
-    steps = tokenizer.training.steps - adversarial.start
-    yield from check_schedule("losses.adversarial.schedule", adversarial.schedule, steps)
+    steps, schedule = tokenizer.training.steps - adversarial.start, adversarial.schedule
+    yield from check_schedule("losses.adversarial.schedule", schedule, steps)
+    if schedule.kind == "cosine" and schedule.steps < steps:
+        text = f"losses.adversarial.schedule.steps {schedule.steps} is below the {steps} steps that the"
+        yield f"{text} discriminator is trained for: its learning rate would rise again"
     stages, size = adversarial.discriminator.stages, tokenizer.images.size
     if size < 2 ** len(stages):
         text = f"losses.adversarial.discriminator.stages: {len(stages)} cannot halve images.size {size}"

@@ -47,7 +47,9 @@ class AdversarialTerm:
 class LeCam(nn.Module):
     """Keep real and fake logits near the running mean of the other kind.
 
-    The running means are buffers: they are part of a checkpoint, and follow the batch of all processes.
+    The running means are buffers: they are part of a checkpoint. They follow the mean over all processes, so that a run
+    is the same function of its global batch however many processes share it. In the release each process follows the
+    mean of its own share of the batch, and the first one's means are kept.
     """
 
     real_mean: Tensor

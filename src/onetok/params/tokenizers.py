@@ -24,7 +24,7 @@ from onetok.params.base import (
 )
 from onetok.params.datasets import Images, TrainingImages
 from onetok.params.encoders import WeightsFile
-from onetok.params.training import AdamW, Schedule, TokenizerTraining
+from onetok.params.training import AdamW, DiscriminatorSchedule, TokenizerTraining
 
 Size = Literal["tiny", "small", "base", "large"]
 
@@ -116,7 +116,7 @@ class Adversarial(Strict):
     start: Count = Field(description="first step of the term and of the discriminator's training")
     lecam: LeCam
     optimizer: AdamW
-    schedule: Schedule = Field(description="of the discriminator: counted from `start`, ends with training")
+    schedule: DiscriminatorSchedule = Field(description="of the discriminator: counted from `start`")
 
 
 class TokenizerLosses(Strict):

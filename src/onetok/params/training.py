@@ -31,13 +31,27 @@ class Schedule(Strict):
     end: NonNegativeFloat = Field(description="learning rate at the last step; unused by constant")
 
 
+class DiscriminatorSchedule(Schedule):
+    """A schedule that may be longer than the training that follows it."""
+
+    steps: Positive = Field(
+        description="from the discriminator's first step to the rate `end`; where training ends before, so does the"
+        " rate's fall; unused by constant"
+    )
+
+
 class Training(Strict):
     steps: Count
     batch: Positive = Field(description="global: over all processes and accumulation steps")
     accumulation: Positive
     seed: RunSeed
-    precision: Literal["float32", "bfloat16", "float16"]
-    max_gradient_norm: float
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        description="of the trained model's products, under autocast; losses and frozen networks compute in float32"
+        " whatever stands here. float16 needs a GPU, bfloat16 works on a CPU too"
+    )
+    max_gradient_norm: PositiveFloat | None = Field(
+        description="gradients of a larger norm are scaled down to it; null: they are not"
+    )
     ema_decay: BelowOne | None
     optimizer: AdamW
     schedule: Schedule

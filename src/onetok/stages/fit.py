@@ -58,6 +58,7 @@ def fit(context: Context, build_task: Callable[[], tuple[Task, nn.Module]], trai
 
 
 def _accelerator(context: Context, training: Training) -> Accelerator:
+    check_precision(context.job.name, training.precision, context.device)
     if context.tracker == "wandb":
         _require_wandb()
     accelerator = Accelerator(
@@ -68,6 +69,16 @@ def _accelerator(context: Context, training: Training) -> Accelerator:
     )
     accelerator.init_trackers(f"{context.job.stage}-{context.job.name}".replace("/", "-"))
     return accelerator
+
+
+def check_precision(name: str, precision: str, device: torch.device) -> None:
+    """Raise OnetokError for a precision that a device would not compute in: accelerate takes float32 on a CPU."""
+    found = f"{name}: training.precision {precision}"
+    if precision == "float16" and device.type == "cpu":
+        raise OnetokError(f"{found}: a CPU trains in float32 or bfloat16; take one of these, or device: cuda")
+    if precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
+        gpu = torch.cuda.get_device_name(device)
+        raise OnetokError(f"{found}: {gpu} has no bfloat16; take float16 or float32")
 
 
 def _require_wandb() -> None:

@@ -81,6 +81,11 @@ def _arguments(stage: str) -> argparse.Namespace:
     parser.add_argument(
         "--workers", type=int, default=0, help="processes that read training data (same bytes)"
     )
+    parser.add_argument(
+        "--tf32",
+        action="store_true",
+        help="float32 products of a GPU by TensorFloat-32: faster, 10 bits of mantissa",
+    )
     parser.add_argument("--tracker", choices=["tensorboard", "wandb", "none"], default="none")
     return parser.parse_args()
 
@@ -90,7 +95,9 @@ def _run(stage: str, work: Callable[[Context], None], arguments: argparse.Namesp
     _pin_threads(arguments.threads)
     study = load_study()
     job = plan(study, KIND_OF_STAGE[stage], arguments.name)
-    context = Context(study, job, open_device(arguments.device), arguments.workers, arguments.tracker)
+    device = open_device(arguments.device)
+    set_tf32(arguments.tf32, device)
+    context = Context(study, job, device, arguments.workers, arguments.tracker)
     check_inputs(job, Path())
     if context.processes.is_main_process:
         _clear(context)
@@ -117,6 +124,17 @@ def open_device(name: str) -> torch.device:
     if name == "cpu":
         torch.use_deterministic_algorithms(True)
     return torch.device(name)
+
+
+def set_tf32(wanted: bool, device: torch.device) -> None:
+    """Say how a GPU multiplies float32. Left alone, torch takes TF32 for convolutions and not for products.
+
+    Raises OnetokError where it is wanted and the device has none.
+    """
+    if wanted and device.type != "cuda":
+        raise OnetokError(f"tf32: the profile asks for it, but device {device} has none; set tf32: false")
+    torch.backends.cuda.matmul.allow_tf32 = wanted
+    torch.backends.cudnn.allow_tf32 = wanted
 
 
 def _pin_threads(threads: int) -> None:

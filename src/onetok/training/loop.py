@@ -152,13 +152,15 @@ def _update(
     for part in range(training.accumulation):
         chunk = Batch(*(tensor.chunk(training.accumulation)[part] for tensor in batch))
         last = part == training.accumulation - 1
-        with nullcontext() if last else accelerator.no_sync(module), accelerator.autocast():
+        # The module that accelerate has prepared computes under autocast; the objectives say what does not.
+        with nullcontext() if last else accelerator.no_sync(module):
             losses = module(chunk, step)
             accelerator.backward(losses["total"] / training.accumulation)
         for name, value in losses.items():
             key = f"{phase.name}/{name}"
             values[key] = values.get(key, torch.zeros_like(value)) + value.detach() / training.accumulation
-    norm = accelerator.clip_grad_norm_(module.parameters(), training.max_gradient_norm)
+    limit = math.inf if training.max_gradient_norm is None else training.max_gradient_norm  # inf: norm alone
+    norm = accelerator.clip_grad_norm_(module.parameters(), limit)
     optimizer.step()
     optimizer.zero_grad()
     if not optimizer.step_was_skipped:  # float16 skips a step that overflows, and its norm is not finite

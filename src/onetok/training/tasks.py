@@ -41,13 +41,18 @@ from onetok.training.optimizers import build_optimizer
 from onetok.training.schedules import LearningRate, RandomnessAnnealing
 
 
+def in_float32(tensor: Tensor) -> torch.autocast:
+    """Return the context of what computes in float32 whatever the precision of training: losses, frozen networks."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
 class ClassifierObjective(nn.Module):
     def __init__(self, model: Classifier, label_smoothing: float) -> None:
         super().__init__()
         self.model, self.label_smoothing = model, label_smoothing
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        logits = self.model(to_float(batch.inputs))
+        logits = self.model(to_float(batch.inputs)).float()
         return {
             "total": F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing),
             "accuracy": (logits.argmax(dim=1) == batch.labels).float().mean().detach(),
@@ -63,7 +68,8 @@ class ContrastiveObjective(nn.Module):
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         images, texts = self.model(to_float(batch.inputs), batch.captions)  # (b, P) each
-        return contrastive_loss(images, texts, batch.captions, self.model.network.logit_scale)
+        with in_float32(images):
+            return contrastive_loss(images, texts, batch.captions, self.model.network.logit_scale)
 
 
 class TokenizerObjective(nn.Module):
@@ -90,11 +96,12 @@ class CodeObjective(TokenizerObjective):
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         images = to_float(batch.inputs)
-        with torch.no_grad():
+        with torch.no_grad(), in_float32(images):
             codes = self.proxy[0].encode(images).ids
         assert codes is not None
         prediction = self.model.predict_codes(images)
-        losses = self.loss(prediction.logits, codes, prediction.losses)
+        with in_float32(images):
+            losses = self.loss(prediction.logits, codes, prediction.losses)
         losses["accuracy"] = (prediction.logits.argmax(dim=-1) == codes).float().mean()
         return losses | _codebook_counts(self.model, prediction.tokens)
 
@@ -116,13 +123,18 @@ class PixelObjective(TokenizerObjective):
         self.reconstructions: deque[Tensor] = deque()
 
     def reconstruct(self, model: nn.Module, images: Tensor, captions: Tensor) -> Reconstruction:
-        text = self.text(captions) if self.text is not None else None
+        with in_float32(images):
+            text = self.text(captions) if self.text is not None else None
         reconstruction: Reconstruction = model(images, text)
         return reconstruction
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         images = to_float(batch.inputs)
         reconstruction = self.reconstruct(self.model, images, batch.captions)
+        with in_float32(images):
+            return self._losses(images, reconstruction, step)
+
+    def _losses(self, images: Tensor, reconstruction: Reconstruction, step: int) -> dict[str, Tensor]:
         made = reconstruction.images.float()
         losses = self.loss(made, images, reconstruction.losses)
         losses |= _codebook_counts(self.model, reconstruction.tokens)
@@ -151,8 +163,9 @@ class DiscriminatorObjective(nn.Module):
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         images, made = to_float(batch.inputs), self.reconstructions.popleft()
-        real, fake = self.discriminator(torch.cat([images, made])).chunk(2)  # (b, 1, S, S) each
-        losses: dict[str, Tensor] = self.loss(real, fake)
+        with in_float32(images):
+            real, fake = self.discriminator(torch.cat([images, made])).chunk(2)  # (b, 1, S, S) each
+            losses: dict[str, Tensor] = self.loss(real, fake)
         return losses
 
 
@@ -183,7 +196,8 @@ class MaskedGeneratorObjective(GeneratorObjective):
         self.model, self.condition, self.schedule, self.settings = model, condition, schedule, settings
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        condition = self.condition(batch)
+        with in_float32(batch.inputs):
+            condition = self.condition(batch)
         losses: dict[str, Tensor] = self.model.loss(batch.inputs, condition, self.schedule, self.settings)
         return losses
 
@@ -205,9 +219,9 @@ class LatentGeneratorObjective(GeneratorObjective):
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         latents = Posterior(*batch.inputs.unbind(dim=1)).sample(None)  # (b, N, C)
-        losses: dict[str, Tensor] = self.model.loss(
-            latents, self.condition(batch), self.schedule, self.repeats
-        )
+        with in_float32(latents):
+            condition = self.condition(batch)
+        losses: dict[str, Tensor] = self.model.loss(latents, condition, self.schedule, self.repeats)
         return losses
 
 
@@ -308,13 +322,13 @@ def tokenizer_task(
         task = replace(task, floors=(Floor(scalar="train/codebook_usage", minimum=usage, after=after),))
     if adversarial is not None:
         assert isinstance(objective, PixelObjective)
-        phase = discriminator_phase(objective, adversarial, training.steps)
+        phase = discriminator_phase(objective, adversarial)
         task = replace(task, phases=[*task.phases, phase])
     return task
 
 
-def discriminator_phase(tokenizer: PixelObjective, settings: params.Adversarial, steps: int) -> Phase:
-    """Return the second phase of a GAN; its schedule starts with it and ends with training, at `steps`."""
+def discriminator_phase(tokenizer: PixelObjective, settings: params.Adversarial) -> Phase:
+    """Return the second phase of a GAN; its schedule starts with it."""
     assert tokenizer.adversarial is not None
     objective = DiscriminatorObjective(
         tokenizer.adversarial.discriminator,
@@ -325,7 +339,7 @@ def discriminator_phase(tokenizer: PixelObjective, settings: params.Adversarial,
         name="discriminator",
         module=objective,
         optimizer=build_optimizer(objective, settings.optimizer, NO_DECAY[Discriminator]),
-        rate=learning_rate(settings.optimizer, settings.schedule, steps - settings.start),
+        rate=learning_rate(settings.optimizer, settings.schedule, settings.schedule.steps),
         start=settings.start,
     )
 
