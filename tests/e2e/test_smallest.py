@@ -481,6 +481,25 @@ def test_a_spread_is_made_kept_and_made_again_where_params_have_changed(made, tm
 
 
 @pytest.mark.slow
+def test_a_killed_training_of_two_processes_goes_on(made, tmp_path):
+    study = tmp_path / "study"
+    shutil.copytree(made, study, symlinks=True)
+    params = study / "params/encoders/classifiers.yaml"
+    params.write_text(params.read_text().replace("steps: 12", "steps: 300"))
+    stage, name = "train_encoder", "classifiers/digits"
+    command = [*ON_TWO_PROCESSES, f"onetok.stages.{stage}", name, "--device", "cpu", "--threads", "1"]
+    running = subprocess.Popen(command, cwd=study, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not list((study / f"results/scratch/{stage}").rglob("step-*.pt")):
+        assert time.monotonic() < deadline and running.poll() is None
+        time.sleep(0.05)
+    for pid in processes(f"onetok.stages.{stage}", study):
+        os.kill(pid, signal.SIGKILL)
+    running.wait(timeout=120)
+    assert "resuming after step" in on_two_processes(study, stage, name)
+
+
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path):
     """kill -9 of the training process in the middle, then the same command again."""
     study = tmp_path / "study"
