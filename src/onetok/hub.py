@@ -20,7 +20,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from pydantic import ValidationError
 from torch import nn
 
-from onetok.errors import OnetokError
+from onetok.errors import OnetokError, without_secrets
 from onetok.models.quantizers import VectorQuantizerConfig
 from onetok.models.tatitok import TATiTok
 from onetok.models.titok import TiTok
@@ -86,6 +86,7 @@ def save_pretrained(
         found = "no text encoder" if text_encoder is None else "a text encoder"
         reads = "captions" if isinstance(model, TATiTok) else "no captions"
         raise OnetokError(f"{folder}: {found} for a {type(model).__name__}, which reads {reads}")
+    text = model_card(model, images, card)  # before anything is written: it knows which models have one
     _make_folder(folder)
     save_model(model, folder)
     config = read_config(folder) | {"preprocessing": _preprocessing(images)}
@@ -93,7 +94,7 @@ def save_pretrained(
     if text_encoder is not None:
         _make_folder(folder / TEXT_ENCODER)
         save_model(text_encoder, folder / TEXT_ENCODER)
-    model_card(model, images, card).save(folder / "README.md")
+    text.save(folder / "README.md")
 
 
 def push_to_hub(
@@ -193,6 +194,9 @@ def _text_encoder_folder(folder: Path, receipt: dict[str, Any] | None) -> Path:
 
 def model_card(model: nn.Module, images: Images, card: Card) -> ModelCard:
     """Return the card: metadata of the Hub, what the model is, how to load it, how it was made."""
+    if type(model) not in DESCRIPTIONS:
+        known = ", ".join(cls.__name__ for cls in DESCRIPTIONS)
+        raise OnetokError(f"{card.name}: a {type(model).__name__} has no model card, known: {known}")
     what, papers = DESCRIPTIONS[type(model)]
     kind = type(model).__name__.lower()
     data = ModelCardData(
@@ -257,4 +261,5 @@ def _usage(name: str, reads_text: bool) -> str:
 
 def _made_with(receipt: Mapping[str, Any]) -> str:
     params = json.dumps(receipt["params"], indent=2, sort_keys=True, ensure_ascii=False)
-    return f"## How it was made\n\nThe params of the run, from its receipt:\n\n```json\n{params}\n```"
+    text = without_secrets(params)  # today's params hold none, an older receipt may
+    return f"## How it was made\n\nThe params of the run, from its receipt:\n\n```json\n{text}\n```"

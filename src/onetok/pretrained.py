@@ -688,6 +688,10 @@ def _unusable(tensor: Tensor, dtype: torch.dtype) -> str | None:
     found = str(tensor.dtype).removeprefix("torch.")
     if tensor.layout is not torch.strided:
         return f"is {str(tensor.layout).removeprefix('torch.')}, expected it dense"
+    if not tensor.is_meta and tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
+        return (
+            f"has {tensor.numel():,} values, but only {tensor.untyped_storage().nbytes():,} bytes are stored"
+        )
     if not dtype.is_floating_point:
         same = not (tensor.is_floating_point() or tensor.is_complex()) and (tensor.dtype is torch.bool) == (
             dtype is torch.bool

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,15 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, with_config
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from onetok import params
+from onetok import durable, params
 from onetok.configs import titok_fields, vqgan_config
 from onetok.data.batches import Batch
 from onetok.data.captions import VOCABULARY
 from onetok.derived import TokenShape, pretrained_of, text_shape, token_shape, tokenizer_of
-from onetok.errors import OnetokError
+from onetok.errors import OnetokError, one_line, shown
 from onetok.losses.adversarial import AdversarialTerm
 from onetok.losses.codes import CodeLoss
 from onetok.losses.masked import MaskedLoss
@@ -39,7 +41,7 @@ from onetok.models.text_encoder import CLIP, CaptionStates, CLIPConfig
 from onetok.models.titok import TiTok, TiTokConfig
 from onetok.models.titok_two_stage import TiTokTwoStage, TwoStageConfig
 from onetok.models.vqgan import VQGAN, VQGANConfig
-from onetok.pretrained import load_strictly, read_tensors
+from onetok.pretrained import check_fit, load_strictly, read_tensors
 from onetok.published import clip_config
 from onetok.sampling.autoregressive import AutoregressiveSampling
 from onetok.sampling.guidance import Guidance, RevealGuidance
@@ -59,6 +61,10 @@ from onetok.training.tasks import (
 )
 
 CPU = torch.device("cpu")  # where models are built; the training loop moves them
+
+CONFIG_BYTES = 1 << 20  # of a config.json; ours have about two thousand
+LARGEST_IMAGE = 2**14  # pixels a side, as in params
+SMALL = 2**16  # values of a parameter that may be made before it is known to fit
 
 MODELS: dict[str, tuple[type[nn.Module], type]] = {
     "classifier": (Classifier, ClassifierConfig),
@@ -322,34 +328,115 @@ def load_tokenizer(name: str, device: torch.device) -> Any:
 
 
 def save_model(model: nn.Module, folder: Path) -> None:
-    """Write weights.safetensors and config.json."""
-    (kind,) = [kind for kind, (cls, _) in MODELS.items() if type(model) is cls]
+    """Write weights.safetensors and config.json, which load_model reads.
+
+    Raises OnetokError for a model of no kind, and for weights that are no finite numbers: a training that diverged.
+    """
+    kind = next((kind for kind, (known, _) in MODELS.items() if type(model) is known), None)
+    if kind is None:
+        found, known = type(model).__name__, ", ".join(cls.__name__ for cls, _ in MODELS.values())
+        text = f"a {found} cannot be saved: load_model would not know it; known: {known}"
+        raise OnetokError(f"{folder}: {text} (MODELS in {Path(__file__).name})")
+    path = folder / "weights.safetensors"
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(state, folder / "weights.safetensors")
-    content = {"kind": kind, "config": asdict(model.config)}  # type: ignore[call-overload]
-    (folder / "config.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    check_fit(model, state, str(path))
+    with durable.replacing(path) as temporary:
+        save_file(state, temporary)
+    durable.write_json(folder / "config.json", {"kind": kind, "config": asdict(model.config)})  # type: ignore[call-overload]
 
 
 def load_model(folder: Path, device: torch.device) -> Any:
     """Return the model of a folder, in evaluation mode.
 
-    Raises OnetokError for a missing file, an unknown kind, or tensors that do not fit the config.
+    Raises OnetokError for a missing file, for a config that is none of a model's, and for tensors that do not fit it. A
+    config from elsewhere may ask for any size: a model is built only as large as the tensors that are there.
     """
-    content = read_config(folder)
-    path = folder / "config.json"
-    if content["kind"] not in MODELS:
-        raise OnetokError(f"{path}: kind {content['kind']!r}, known: {', '.join(MODELS)}")
-    model_class, config_class = MODELS[content["kind"]]
-    strict = with_config(ConfigDict(extra="forbid"))(config_class)
-    try:
-        model = model_class(TypeAdapter(strict).validate_python(content["config"]))
+    content, path = read_config(folder), folder / "config.json"
+    model_class, config = _read_model_config(content, path)
+    weights = folder / "weights.safetensors"
+    state = read_tensors(weights)
+    with _bounded_by(state):
+        model = _build(model_class, config, path)
+    load_strictly(model, state, str(weights))
+    return model.to(device).eval()
+
+
+def _read_model_config(content: dict[str, Any], path: Path) -> tuple[type[nn.Module], Any]:
+    """Return the class and the config of what config.json says."""
+    kind = content["kind"]
+    if not isinstance(kind, str) or kind not in MODELS:
+        raise OnetokError(f"{path}: kind {shown(kind)}, known: {', '.join(MODELS)}")
+    for key, value in _numbers(content["config"], "config"):
+        least = 0 if isinstance(value, float) or key.endswith(".spare_rows") else 1
+        most = LARGEST_IMAGE if key.endswith((".image_size", ".input_size")) else 2**31 - 1
+        if not least <= value <= most:
+            raise OnetokError(f"{path}: {key}: found {shown(value)}, expected {least} to {most}")
+    model_class, config_class = MODELS[kind]
+    strict = with_config(ConfigDict(extra="forbid", strict=True))(config_class)
+    try:  # as JSON, in which tuples are lists
+        return model_class, TypeAdapter(strict).validate_json(json.dumps(content["config"]))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(["config", *(str(key) for key in first["loc"])])
-        raise OnetokError(f"{path}: {where}: found {first['input']!r}; {first['msg']}") from None
-    weights = folder / "weights.safetensors"
-    load_strictly(model, read_tensors(weights), str(weights))
-    return model.to(device).eval()
+        raise OnetokError(f"{path}: {where}: found {shown(first['input'])}; {first['msg']}") from None
+    except ArithmeticError as error:
+        raise OnetokError(f"{path}: config: {one_line(error)}") from None
+
+
+def _numbers(content: Any, where: str) -> Iterator[tuple[str, int | float]]:
+    """Yield the numbers of a config with their keys. All are sizes, shares, weights or standard deviations."""
+    if isinstance(content, int | float) and not isinstance(content, bool):
+        yield where, content
+    pairs = (
+        enumerate(content)
+        if isinstance(content, list)
+        else content.items()
+        if isinstance(content, dict)
+        else ()
+    )
+    for key, value in pairs:
+        yield from _numbers(value, f"{where}.{key}")
+
+
+def _build(model_class: type[nn.Module], config: Any, path: Path) -> Any:
+    try:
+        return model_class(config)
+    # What layers say of sizes that do not go together, or that no tensor can have.
+    except (
+        ArithmeticError,
+        AssertionError,
+        LookupError,
+        MemoryError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise OnetokError(
+            f"{path}: config: no {model_class.__name__} has these sizes: {one_line(error)}"
+        ) from None
+
+
+@contextmanager
+def _bounded_by(state: Mapping[str, Tensor]) -> Iterator[None]:
+    """Stop a model that is larger than its tensors when it makes a parameter, whose memory is not touched yet."""
+    shapes, most, made = {tensor.shape for tensor in state.values()}, 2 * len(state) + 1000, 0
+
+    def check(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal made
+        made += 1
+        if made > most:
+            raise ValueError(f"more than {most:,} parameters, but there are weights for {len(state):,}")
+        if (
+            parameter.numel() > SMALL and parameter.shape not in shapes
+        ):  # of smaller ones load_strictly says more
+            text = f"a {type(module).__name__} would have a {name} of shape {tuple(parameter.shape)}"
+            raise ValueError(f"{text}, but there are no weights of that shape")
+
+    handle = register_module_parameter_registration_hook(check)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -358,12 +445,24 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises OnetokError where it is missing or another program's.
     """
     path = folder / "config.json"
+    if not path.is_file():
+        raise OnetokError(f"{path}: no such file, expected a saved model")
+    if path.stat().st_size > CONFIG_BYTES:
+        raise OnetokError(
+            f"{path}: {path.stat().st_size:,} bytes, expected a saved model, at most {CONFIG_BYTES:,}"
+        )
+
+    def refuse(literal: str) -> None:
+        raise ValueError(f"{literal} is no number of JSON")
+
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise OnetokError(f"{path}: no such file, expected a saved model") from None
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    except OSError as error:
+        raise OnetokError(f"{path}: cannot be read: {error.strerror}, expected a saved model") from None
+    except RecursionError:
+        raise OnetokError(f"{path}: brackets too deep to be read, expected a saved model") from None
     except ValueError as error:
-        raise OnetokError(f"{path}: not JSON ({error}), expected a saved model") from None
+        raise OnetokError(f"{path}: not JSON ({one_line(error)}), expected a saved model") from None
     if not isinstance(content, dict) or not {"kind", "config"} <= content.keys():
         raise OnetokError(f"{path}: expected the keys kind and config, as save_model writes them")
     return content

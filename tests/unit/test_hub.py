@@ -10,7 +10,7 @@ import torch
 from huggingface_hub import ModelCard
 
 from onetok.errors import OnetokError
-from onetok.hub import Card, from_pretrained, push_to_hub, save_pretrained
+from onetok.hub import Card, from_pretrained, model_card, push_to_hub, save_pretrained
 from onetok.receipts import sha256
 from tests.unit.tokenizers import IMAGES, leave_artefact, make, make_text_encoder
 
@@ -85,6 +85,12 @@ def test_the_card_says_what_it_is_and_how_to_load_it(tmp_path):
         assert text in card.text
     save(make("kl"), tmp_path)
     assert "4 channels, continuous" in (tmp_path / "README.md").read_text()
+
+
+def test_the_card_shows_no_password():
+    receipt = {"params": {"weights": {"url": "https://me:s3cret@host/x?token=s3cret"}}}
+    card = model_card(make("titok"), IMAGES, Card(name="x", summary="", receipt=receipt))
+    assert '"url": "https://…@host/x?…"' in str(card)
 
 
 def test_a_study_s_folder_says_its_preprocessing_and_its_text_encoder(tmp_path, monkeypatch):

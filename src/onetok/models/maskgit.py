@@ -44,6 +44,10 @@ class MaskGITConfig:
     class_dropout: float  # share of training samples that see "no class"
     init_std: float
 
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not divisible by {self.heads} heads")
+
     @property
     def mask_id(self) -> int:
         return self.codebook_size

@@ -53,6 +53,10 @@ class RARConfig:
     init_std: float
     checkpointing: bool  # in training, compute the blocks' activations twice rather than keep them
 
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not divisible by {self.heads} heads")
+
     @property
     def no_class_id(self) -> int:
         return self.codebook_size + 1 + self.classes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from safetensors.numpy import save_file
 
+from onetok import durable
 from onetok.data.batches import image_batches
 from onetok.metrics.features import extract_features
 from onetok.progress import track
@@ -21,7 +22,8 @@ def measure_reference(context: Context) -> None:
     found = extract_features(load_extractors(entry, context.device), tracked, context.device)
     tensors = {f"{role}.features": features.features for role, features in found.items()}
     tensors |= {f"{role}.logits": features.logits for role, features in found.items()}
-    save_file(tensors, context.folder / "features.safetensors")
+    with durable.replacing(context.folder / "features.safetensors") as path:
+        save_file(tensors, path)
 
 
 if __name__ == "__main__":
