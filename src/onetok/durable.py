@@ -13,6 +13,9 @@ import json
 import math
 import os
 import secrets
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +26,13 @@ from safetensors import SafetensorError
 from onetok.errors import OnetokError, one_line
 
 PARTIAL = ".partial-"  # what temporary names begin with; a killed program leaves them, and the next one removes them
+
+
+# What zipfile, and readers of what is in an archive, raise for files that are cut or changed.
+ARCHIVE_ERRORS = (
+    *(EOFError, KeyError, NotImplementedError, OSError, RuntimeError, ValueError),
+    *(struct.error, zipfile.BadZipFile, zlib.error),
+)
 
 
 @contextmanager
@@ -88,6 +98,21 @@ def remove_partial(folder: Path) -> None:
     """Remove what a killed program left under temporary names in a folder. Nothing may be writing there."""
     for path in folder.glob(f"{PARTIAL}*"):
         path.unlink(missing_ok=True)
+
+
+def archive_damage(path: Path) -> str | None:
+    """Return what is wrong with a zip file, as torch.save and numpy.savez write them, None where it is whole.
+
+    Reads all of it and compares digests, which torch and numpy do not, or only for what they take from it.
+    """
+    if not path.stat().st_size:
+        return "the file is empty"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            changed = archive.testzip()
+    except ARCHIVE_ERRORS as error:
+        return one_line(error)
+    return f"{changed} in it does not have its digest" if changed is not None else None
 
 
 def flush_folder(folder: Path) -> None:

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import struct
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +17,6 @@ from onetok import durable
 from onetok.errors import OnetokError, one_line
 
 KEPT = 2
-# What zipfile and torch raise for files that are empty, cut or changed.
-_DAMAGE = (
-    *(EOFError, KeyError, NotImplementedError, OSError, RuntimeError, ValueError),
-    *(struct.error, zipfile.BadZipFile, zlib.error),
-)
 
 
 def save_checkpoint(directory: Path, step: int, state: dict[str, Any]) -> Path:
@@ -52,16 +44,13 @@ def latest_checkpoint(directory: Path) -> Path | None:
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     """Return the state of a checkpoint. Raises OnetokError for a file that cannot be read or is damaged."""
     try:
-        with zipfile.ZipFile(path) as archive:  # torch itself checks no digests
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise OnetokError(f"{path}: damaged checkpoint: {damaged} in it does not have its digest")
+        if (damage := durable.archive_damage(path)) is not None:
+            raise OnetokError(f"{path}: damaged checkpoint: {damage}")
         state: dict[str, Any] = torch.load(path, map_location=device.type, weights_only=True)
     except pickle.UnpicklingError:
         raise OnetokError(f"{path}: damaged checkpoint: holds other things than training keeps") from None
-    except _DAMAGE as error:
-        reason = "the file is empty" if path.exists() and not path.stat().st_size else one_line(error)
-        raise OnetokError(f"{path}: damaged checkpoint: {reason}") from None
+    except durable.ARCHIVE_ERRORS as error:
+        raise OnetokError(f"{path}: damaged checkpoint: {one_line(error)}") from None
     return state
 
 
