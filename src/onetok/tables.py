@@ -17,8 +17,10 @@ from onetok.params import (
     AutoregressiveSampling,
     Benchmark,
     Column,
+    DigitsSource,
     GenerationBenchmark,
     Guidance,
+    ImageFolderSource,
     LatentSampling,
     PosteriorMean,
     Reference,
@@ -178,6 +180,11 @@ def _benchmark_line(study: Study, name: str) -> str:
     posterior = benchmark.posterior
     drawn = "mean" if isinstance(posterior, PosteriorMean) else f"sample of seed {posterior.seed}"
     common += f"; reconstructions rounded to 8 bits; of a KL tokenizer's posterior the {drawn}"
+    source = study.datasets[benchmark.dataset].source
+    if isinstance(source, DigitsSource | ImageFolderSource) and source.caption is not None:
+        common += f'; captions of images that have none "{source.caption}"'
+        if isinstance(source, ImageFolderSource):
+            common += f", class names {source.class_names}"
     if benchmark.captions is not None:
         seed = benchmark.captions.shuffle_seed
         common += (

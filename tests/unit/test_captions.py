@@ -10,11 +10,12 @@ import torch
 
 from onetok.data.batches import AugmentedImages, batches, caption_ids
 from onetok.data.captions import VOCABULARY, CaptionTokenizer
+from onetok.data.class_names import imagenet_names, wordnet_synonyms
 from onetok.data.shards import Shards, write_shards
 from onetok.data.sources import read_splits
 from onetok.data.tokens import TokenCache
 from onetok.errors import OnetokError
-from onetok.params import TrainingImages
+from onetok.params import READS_TEXT, TrainingImages
 from onetok.study import load_study
 from tests.unit.test_data import folder_dataset, folder_params, png, samples  # noqa: F401 (a fixture)
 
@@ -112,6 +113,30 @@ def test_imagenet_names_follow_the_sorted_folders(tmp_path):
     train = list(read_splits(dataset.model_copy(update={"classes": 1000}))["train"])
     assert train[0].caption == "A photo of tench" and train[207].caption == "A photo of Golden Retriever"
     assert train[999].caption == "A photo of toilet paper"
+
+
+def test_names_of_the_release_hold_all_synonyms(repository, tmp_path):
+    synonyms = wordnet_synonyms()
+    source = load_study(repository).datasets["labelled/imagenet-release-captions"].source
+    assert source.caption.replace("{class}", synonyms["n01440764"]) == "A photo of a tench, Tinca tinca."
+    ids = [name for name in sorted(synonyms) if name.startswith("n0")][:1000]
+    assert imagenet_names(ids, "imagenet-synonyms", tmp_path) == [synonyms[name] for name in ids]
+    with pytest.raises(
+        OnetokError, match=r"found a class sub-folder 'tench', expected an ImageNet id such as"
+    ):
+        imagenet_names([*ids[1:], "tench"], "imagenet-synonyms", tmp_path)
+
+
+def test_the_released_tokenizers_are_scored_with_the_captions_of_release_and_paper(repository):
+    study = load_study(repository)
+    reads = {
+        name: entry.benchmark for name, entry in study.tokenizers.items() if isinstance(entry, READS_TEXT)
+    }
+    assert len(reads) == 18
+    for name, benchmark in reads.items():
+        form = "paper" if name.endswith("-paper-captions") else "release"
+        assert benchmark == f"reconstruction/imagenet-{form}-captions"
+        assert study.datasets[study.benchmarks[benchmark].dataset].source.caption is not None
 
 
 # ---------------------------------------------------------------------------------------------- batches

@@ -48,9 +48,9 @@ def check_dataset(study: Study, dataset: Dataset) -> Iterator[str]:
     ):
         text = f"split.per_class {split.per_class} leaves nothing to train on"
         yield f"{text}: the smallest class of digits has {DIGITS_PER_CLASS} images"
-    imagenet = isinstance(source, ImageFolderSource) and source.class_names == "imagenet"
-    if imagenet and dataset.classes != IMAGENET_CLASSES:
-        yield f"source.class_names: imagenet needs {IMAGENET_CLASSES} classes, found {dataset.classes}"
+    names = source.class_names if isinstance(source, ImageFolderSource) else "folders"
+    if names != "folders" and dataset.classes != IMAGENET_CLASSES:
+        yield f"source.class_names: {names} needs {IMAGENET_CLASSES} classes, found {dataset.classes}"
 
 
 def _scenes(source: ScenesSource, dataset: Dataset) -> Iterator[str]:

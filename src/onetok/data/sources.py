@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from onetok.data import scenes
+from onetok.data.class_names import imagenet_names
 from onetok.data.records import Record, read_record
 from onetok.errors import OnetokError, one_line
 from onetok.params import (
@@ -107,12 +108,7 @@ class FolderPool:
         """Return what the classes are called in captions; ImageNet's in the order of the sorted folders."""
         if source.caption is None or source.class_names == "folders":
             return self.classes
-        from open_clip import IMAGENET_CLASSNAMES  # takes seconds to import: only where it is read
-
-        if len(self.classes) != len(IMAGENET_CLASSNAMES):
-            found = f"{len(self.classes)} class sub-folders"
-            raise OnetokError(f"{self.root}: {found}, class_names imagenet needs {len(IMAGENET_CLASSNAMES)}")
-        return tuple(IMAGENET_CLASSNAMES)
+        return imagenet_names(self.classes, source.class_names, self.root)
 
     def _folder(self, folder: str | None) -> Path:
         path = self.root / folder if folder else self.root

@@ -31,7 +31,9 @@ class ImageFolderSource(Strict):
     kind: Literal["imagefolder"]
     path: StudyPath
     caption: Caption | None = Field(description="of images without a `.txt` beside them")
-    class_names: Literal["folders", "imagenet"] = Field(description="what {class} is in the caption")
+    class_names: Literal["folders", "imagenet", "imagenet-synonyms"] = Field(
+        description='what {class} is in the caption; of ImageNet "tench", or "tench, Tinca tinca" with synonyms'
+    )
 
 
 class ScenesSource(Strict):
