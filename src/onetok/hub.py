@@ -20,6 +20,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from pydantic import ValidationError
 from torch import nn
 
+from onetok import durable
 from onetok.errors import OnetokError, without_secrets
 from onetok.models.quantizers import VectorQuantizerConfig
 from onetok.models.tatitok import TATiTok
@@ -27,7 +28,9 @@ from onetok.models.titok import TiTok
 from onetok.models.titok_two_stage import TiTokTwoStage
 from onetok.models.vqgan import VQGAN
 from onetok.params import Images
+from onetok.plan import artefact_at
 from onetok.pretrained import download_folder, upload_folder
+from onetok.receipts import Receipt, check_folder
 from onetok.registry import load_model, read_config, save_model
 
 TEXT_ENCODER = "text_encoder"
@@ -62,14 +65,14 @@ class Card:
 
     name: str  # what load_tokenizer is given: a folder, or owner/name on the Hub
     summary: str  # what it was trained on, and how good it is; may be empty
-    receipt: Mapping[str, Any] | None  # of the run that made the weights
+    receipt: Mapping[str, object] | None  # of the run that made the weights
 
 
 class Pretrained(NamedTuple):
     model: Any
     text_encoder: Any | None
     images: Images | None  # None: nothing says how images were prepared
-    receipt: dict[str, Any] | None
+    receipt: Receipt | None
 
 
 # ---------------------------------------------------------------------------------------------- saving
@@ -90,7 +93,7 @@ def save_pretrained(
     _make_folder(folder)
     save_model(model, folder)
     config = read_config(folder) | {"preprocessing": _preprocessing(images)}
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    durable.write_json(folder / "config.json", config)
     if text_encoder is not None:
         _make_folder(folder / TEXT_ENCODER)
         save_model(text_encoder, folder / TEXT_ENCODER)
@@ -142,7 +145,8 @@ def from_pretrained(name_or_folder: str | Path, *, revision: str | None = None) 
         folder = download_folder(str(name_or_folder), revision, FILES)
         if not (folder / "config.json").exists():
             raise OnetokError(f"{name_or_folder}: no config.json in the repository, expected a saved model")
-    config, receipt = read_config(folder), _receipt(folder)
+    config = read_config(folder)
+    receipt = check_folder(folder, _MODEL_FILES) if (folder / "receipt.json").exists() else None
     model = load_model(folder, torch.device("cpu"))
     encoder = _text_encoder_folder(folder, receipt) if isinstance(model, TATiTok) else None
     return Pretrained(
@@ -153,20 +157,7 @@ def from_pretrained(name_or_folder: str | Path, *, revision: str | None = None) 
     )
 
 
-def _receipt(folder: Path) -> dict[str, Any] | None:
-    path = folder / "receipt.json"
-    if not path.exists():
-        return None
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise OnetokError(f"{path}: not JSON ({error}), expected a receipt") from None
-    if not isinstance(content, dict) or not isinstance(content.get("params"), dict):
-        raise OnetokError(f"{path}: no 'params', expected a receipt")
-    return content
-
-
-def _images(folder: Path, config: dict[str, Any], receipt: dict[str, Any] | None) -> Images | None:
+def _images(folder: Path, config: dict[str, Any], receipt: Receipt | None) -> Images | None:
     where, found = f"{folder / 'config.json'}: preprocessing", config.get("preprocessing")
     if found is None and receipt is not None:
         where, found = f"{folder / 'receipt.json'}: params.images", receipt["params"].get("images")
@@ -179,12 +170,15 @@ def _images(folder: Path, config: dict[str, Any], receipt: dict[str, Any] | None
         raise OnetokError(f"{where}: found {found!r}, expected {expected}") from None
 
 
-def _text_encoder_folder(folder: Path, receipt: dict[str, Any] | None) -> Path:
+def _text_encoder_folder(folder: Path, receipt: Receipt | None) -> Path:
     """Return the folder beside the weights, or the one that the params of a study's tokenizer name."""
     inside = folder / TEXT_ENCODER
     named = receipt["params"].get("text") if receipt is not None else None
     if inside.exists() or named is None:
         return inside
+    if artefact_at(f"results/encoders/{named}/receipt.json") is None:
+        path = folder / "receipt.json"
+        raise OnetokError(f"{path}: params.text: found {named!r}, expected the name of an encoder")
     results = (folder / "../../..").resolve()  # of results/tokenizers/<family>/<variant>
     return results / "encoders" / str(named)
 
@@ -259,7 +253,7 @@ def _usage(name: str, reads_text: bool) -> str:
     )
 
 
-def _made_with(receipt: Mapping[str, Any]) -> str:
+def _made_with(receipt: Mapping[str, object]) -> str:
     params = json.dumps(receipt["params"], indent=2, sort_keys=True, ensure_ascii=False)
     text = without_secrets(params)  # today's params hold none, an older receipt may
     return f"## How it was made\n\nThe params of the run, from its receipt:\n\n```json\n{text}\n```"

@@ -33,7 +33,7 @@ from onetok.models.vqgan import VQGAN
 from onetok.params import READS_TEXT, Images, Study
 from onetok.plan import Artefact
 from onetok.published import Entry, load_published
-from onetok.receipts import read_receipt
+from onetok.receipts import check_artefact, read_receipt
 from onetok.registry import load_model
 from onetok.study import load_study
 
@@ -109,6 +109,7 @@ def load_artefact(kind: str, name: str, directory: Path) -> Any:
         study = "" if directory == Path() else f" --study {directory}"
         command = f"onetok make{study} {artefact.receipt}"
         raise OnetokError(f"{name}: not made yet, no {directory / artefact.receipt}; make it: {command}")
+    check_artefact(artefact, directory)
     return load_model(directory / artefact.folder, CPU)
 
 

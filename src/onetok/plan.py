@@ -72,6 +72,9 @@ VERSIONS = {
     "measure_speed": 1,
 }
 
+# Raise it when receipts hold something else: what was made before is then made again, for nothing says what it read.
+RECEIPTS = 2
+
 STAGE_OF_KIND = {
     "datasets": "convert_dataset",
     "encoders": "train_encoder",
@@ -96,6 +99,11 @@ class Artefact:
     name: str  # family/variant
 
     @property
+    def stage(self) -> str:
+        """What makes it."""
+        return STAGE_OF_KIND[self.kind]
+
+    @property
     def folder(self) -> str:
         return f"results/{self.kind}/{self.name}"
 
@@ -114,7 +122,7 @@ class Job:
 
     @property
     def stage(self) -> str:
-        return STAGE_OF_KIND[self.artefact.kind]
+        return self.artefact.stage
 
     @property
     def name(self) -> str:
@@ -126,8 +134,9 @@ class Job:
 
     @property
     def slice(self) -> str:
-        """The params and the stage's version as canonical JSON."""
-        return json.dumps({"version": self.version, "params": self.params}, sort_keys=True)
+        """The params, the stage's version and the form of receipts as canonical JSON."""
+        state = {"version": self.version, "receipts": RECEIPTS, "params": self.params}
+        return json.dumps(state, sort_keys=True)
 
 
 def plan(study: Study, kind: str, name: str) -> Job:
@@ -168,7 +177,7 @@ def jobs_behind(study: Study, wanted: Iterable[Artefact]) -> Iterator[Job]:
 
 def artefact_at(path: str) -> Artefact | None:
     """Return the artefact whose receipt a path below a study is, None for another path."""
-    found = re.fullmatch(r"results/(.+)/([^/]+/[^/]+)/receipt\.json", path)
+    found = re.fullmatch(r"results/(.+)/([\w-]+/[\w-]+)/receipt\.json", path, re.ASCII)
     if found is None or found[1] not in _PLANNERS:
         return None
     return Artefact(kind=found[1], name=found[2])

@@ -40,10 +40,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from onetok import durable
+from onetok.digests import sha256
 from onetok.errors import OnetokError, nearest, one_line, shown
 from onetok.params import WeightsFile
 from onetok.progress import Progress
-from onetok.receipts import sha256
 
 # ---------------------------------------------------------------------------------------------- network
 

@@ -12,10 +12,10 @@ import yaml
 from safetensors.torch import save_file
 
 from onetok.derived import TokenShape, token_shape, tokenizer_of
+from onetok.digests import sha256
 from onetok.errors import OnetokError
 from onetok.plan import plan
 from onetok.published import build_published_generator, load_published_generator
-from onetok.receipts import sha256
 from onetok.registry import build_generator, build_sampling, load_model, save_model
 from onetok.study import load_study
 

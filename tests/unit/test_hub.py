@@ -9,9 +9,9 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 
+from onetok.digests import sha256
 from onetok.errors import OnetokError
 from onetok.hub import Card, from_pretrained, model_card, push_to_hub, save_pretrained
-from onetok.receipts import sha256
 from tests.unit.tokenizers import IMAGES, leave_artefact, make, make_text_encoder
 
 CARD = Card(name="mine", summary="Trained on digits.", receipt={"params": {"training": {"steps": 7}}})
@@ -116,7 +116,7 @@ def test_a_study_s_folder_says_its_preprocessing_and_its_text_encoder(tmp_path, 
         ("weights.safetensors", None, "weights.safetensors: no such file"),
         ("weights.safetensors", "cut", "weights.safetensors: not a file of tensors"),
         ("receipt.json", "{", "receipt.json: not JSON"),
-        ("receipt.json", "{}", "receipt.json: no 'params'"),
+        ("receipt.json", "{}", "receipt.json: stage: found {}, Field required"),
     ],
 )
 def test_a_folder_that_is_none_is_named(file, content, text, tmp_path):

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from onetok import inference, load_tokenizer
 from onetok.cli import main
+from onetok.digests import sha256
 from onetok.errors import OnetokError
 from onetok.hub import Card, Pretrained, save_pretrained
 from onetok.inference import ImageTokenizer
@@ -21,7 +22,6 @@ from onetok.models.classifier import Classifier, ClassifierConfig
 from onetok.models.quantizers import Tokens
 from onetok.params import Images, PublishedTATiTok, PublishedVQGAN, Study, WeightsFile
 from onetok.published import build_published
-from onetok.receipts import sha256
 from onetok.registry import save_model
 from tests.unit.tokenizers import IMAGES, leave_artefact, make, make_text_encoder
 

@@ -15,12 +15,12 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import nn
 
+from onetok.digests import sha256
 from onetok.errors import OnetokError, shown
 from onetok.models.convnext import ConvNeXt, ConvNeXtConfig
 from onetok.models.inception import Inception, InceptionConfig
 from onetok.params import WeightsFile
 from onetok.pretrained import _request, fetch, find_pin, load_strictly, read_tensors
-from onetok.receipts import sha256
 from onetok.registry import load_model, save_model
 from onetok.study import load_study
 

@@ -13,13 +13,13 @@ from torch import nn
 
 from onetok.data.batches import Batch
 from onetok.data.captions import CaptionTokenizer
+from onetok.digests import sha256
 from onetok.errors import OnetokError
 from onetok.losses.contrastive import contrastive_loss
 from onetok.metrics.features import CaptionClassifier, class_accuracy, extract_features
 from onetok.models.text_encoder import CLIP, CLIPConfig
 from onetok.params import AdamW, OpenCLIPEncoder, WeightsFile
 from onetok.published import clip_config
-from onetok.receipts import sha256
 from onetok.registry import build_published_encoder, load_model, save_model
 from onetok.stages.train_encoder import fetch_published
 from onetok.training.loop import train

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import torch
 from torch import nn
 
@@ -15,6 +13,8 @@ from onetok.models.text_encoder import CLIP, CLIPConfig
 from onetok.models.titok import TiTok, TiTokConfig, TiTokInit
 from onetok.models.vqgan import VQGAN, VQGANConfig
 from onetok.params import Images
+from onetok.plan import Artefact, Job
+from onetok.receipts import write_receipt
 from onetok.registry import save_model
 
 IMAGES = Images(resize="torchvision", shorter_edge=40, size=32, filter="bilinear")
@@ -66,8 +66,10 @@ def make_text_encoder(context_length: int = 8) -> CLIP:
 
 def leave_artefact(model: nn.Module, study, kind: str, name: str, params: dict) -> None:
     """Write what a stage leaves: the model, and a receipt."""
-    folder = study / "results" / kind / name
+    artefact = Artefact(kind=kind, name=name)
+    folder = study / artefact.folder
     folder.mkdir(parents=True)
     save_model(model, folder)
-    receipt = {"version": 1, "params": params, "inputs": {}, "outputs": {}}
-    (folder / "receipt.json").write_text(json.dumps(receipt))
+    outputs = ("weights.safetensors", "config.json")
+    job = Job(artefact=artefact, params=params, inputs=(), payloads=(), outputs=outputs)
+    write_receipt(job, study, {})

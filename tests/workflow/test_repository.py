@@ -66,16 +66,19 @@ def test_dvc_sees_what_snakemake_sees(repository, study):
 
 
 def test_evidence_was_made_with_the_params_and_versions_of_today(repository):
+    from onetok.digests import sha256
     from onetok.plan import all_jobs
-    from onetok.receipts import sha256
+    from onetok.receipts import parse_receipt, payloads_of
 
     study = repository / "studies/miniature"
     for job in all_jobs(load_study(study)):
         path = study / job.artefact.receipt.replace("results/", "evidence/", 1)
-        receipt = json.loads(path.read_text())
+        receipt = parse_receipt(path)
         assert receipt["params"] == job.params and receipt["version"] == job.version, path
-        for name, digest in receipt["inputs"].items():
-            assert sha256(study / name.replace("results/", "evidence/", 1)) == digest, (path, name)
+        for name, read in receipt["inputs"].items():
+            made = study / name.replace("results/", "evidence/", 1)
+            assert sha256(made) == read["sha256"], (path, name)
+            assert payloads_of(parse_receipt(made)) == read["payloads"], (path, name)
         for output, expected in receipt["outputs"].items():
             kept = path.parent / output
             assert not kept.exists() or sha256(kept) == expected["sha256"], kept

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import shutil
@@ -21,6 +20,7 @@ import torch
 from accelerate import PartialState
 from threadpoolctl import threadpool_limits
 
+from onetok import durable
 from onetok.errors import OnetokError
 from onetok.machine import machine_record
 from onetok.params import Study
@@ -98,7 +98,8 @@ def _run(stage: str, work: Callable[[Context], None], arguments: argparse.Namesp
     device = open_device(arguments.device)
     set_tf32(arguments.tf32, device)
     context = Context(study, job, device, arguments.workers, arguments.tracker)
-    check_inputs(job, Path())
+    with context.processes.main_process_first():  # which leaves the digests for the others
+        read = check_inputs(job, Path())
     if context.processes.is_main_process:
         _clear(context)
     context.processes.wait_for_everyone()
@@ -106,7 +107,7 @@ def _run(stage: str, work: Callable[[Context], None], arguments: argparse.Namesp
     context.processes.wait_for_everyone()
     if context.processes.is_main_process:
         _record(context, started)
-        receipt = write_receipt(job, Path())
+        receipt = write_receipt(job, Path(), read)
         shutil.rmtree(context.scratch, ignore_errors=True)
         print(f"{stage} {job.name}: {receipt} ({time.time() - started:.0f} s)", file=sys.stderr, flush=True)
     context.processes.destroy_process_group()
@@ -147,11 +148,13 @@ def _clear(context: Context) -> None:
     Path(context.job.artefact.receipt).unlink(missing_ok=True)
     for output in context.job.outputs:
         path = context.folder / output
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        else:
+        else:  # of a link the link alone, as Snakemake does: others may need what it points to
             path.unlink(missing_ok=True)
     context.folder.mkdir(parents=True, exist_ok=True)
+    for folder in (context.folder, context.scratch):
+        durable.remove_partial(folder)
     context.logs.mkdir(parents=True, exist_ok=True)
 
 
@@ -167,7 +170,7 @@ def _record(context: Context, started: float) -> None:
         "git": _git_commit(),
         "machine": machine_record(context.device),
     }
-    (context.logs / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+    durable.write_json(context.logs / "run.json", record, sort_keys=False)
 
 
 def _git_commit() -> str | None:
