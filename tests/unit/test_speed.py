@@ -142,8 +142,20 @@ def big_case(mebibytes: int) -> Case:
 
 
 def test_peak_memory_is_what_the_call_needs_at_most():
-    small, large = (peak_memory(partial(big_case, size), CPU) / 2**20 for size in (100, 300))
-    assert 90 < small < 150 and 190 < large - small < 210
+    assert [peak_memory(partial(big_case, size), CPU) / 2**20 for size in (1, 300)] == [1, 300]
+
+
+def linear_case() -> Case:
+    layer = torch.nn.Linear(256, 1024, bias=False)  # 1 MiB
+
+    def call() -> torch.Tensor:
+        return layer(torch.ones(512, 256))  # 0.5 MiB → 2 MiB
+
+    return Case(call=call, plain=call, images=1)
+
+
+def test_peak_memory_holds_weights_inputs_and_outputs():
+    assert peak_memory(linear_case, CPU) / 2**20 == pytest.approx(3.5, abs=0.1)
 
 
 def test_bfloat16_leaves_the_codebook_in_float32(tiny):

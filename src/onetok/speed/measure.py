@@ -1,24 +1,25 @@
 """Time a call and its floor in turns, in the same run, and take medians; take its peak memory in a fresh process.
 
-Peak memory holds the whole model's weights, the inputs, and what the call needs at once. On a GPU it is what torch's
-allocator held at most; on a CPU, by how much the peak of the process's resident memory grew from before the model
-was built, so that the library's own scratch counts too.
+Peak memory is what torch's allocator held at most: the whole model's weights, the inputs, and what the call needs at
+once.
 """
 
 from __future__ import annotations
 
-import re
+import itertools
+import os
 import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
-from pathlib import Path
+from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from onetok.speed.clock import Clock
 from onetok.speed.floor import Floor
@@ -95,7 +96,8 @@ def measure(case: Case, rounds: int, device: torch.device) -> CallMeasurement:
 
 
 def peak_memory(make: Callable[[], Case], device: torch.device) -> int:
-    """Return the bytes that `make` and two calls of its case need at most, in a fresh process."""
+    """Return the bytes of tensors that `make` and two calls of its case hold at most, in a fresh process."""
+    os.environ["KINETO_LOG_LEVEL"] = "99"  # the profiler of the process below says nothing of its own start
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_peak, make, device, torch.get_num_threads()).result()
 
@@ -103,20 +105,32 @@ def peak_memory(make: Callable[[], Case], device: torch.device) -> int:
 @torch.inference_mode()
 def _peak(make: Callable[[], Case], device: torch.device, threads: int) -> int:
     torch.set_num_threads(threads)
-    before = _peak_resident()
-    with torch.inference_mode(False):
-        case = make()
-    case.call()  # a compiler may need more, once
     if device.type == "cuda":
+        case = _make(make)
+        case.call()  # a compiler may need more, once
         torch.cuda.reset_peak_memory_stats(device)
         case.call()
         return torch.cuda.max_memory_allocated(device)
-    case.call()
-    return _peak_resident() - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        case = _make(make)
+        case.call()
+        case.call()
+    return _most_allocated(profiler)
 
 
-def _peak_resident() -> int:
-    # Not getrusage: its peak starts at that of the process that started this one.
-    status = Path("/proc/self/status").read_text()
-    (kibibytes,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status, flags=re.MULTILINE)
-    return int(kibibytes) * 1024
+def _make(make: Callable[[], Case]) -> Case:
+    with torch.inference_mode(False):
+        return make()
+
+
+def _most_allocated(profiler: profile) -> int:
+    """Return the most bytes that torch's CPU allocator held at a time, from its events.
+
+    Not the peak of the process's resident memory: pages of libraries are in it, which the system takes away and
+    brings back as others need memory.
+    """
+    recorded: Any = profiler.profiler  # torch has types for events of operations only
+    events = recorded.kineto_results.events()
+    changes = [(event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]"]
+    held = itertools.accumulate(change for _, change in sorted(changes, key=itemgetter(0)))
+    return max(held, default=0)

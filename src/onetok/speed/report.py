@@ -41,8 +41,7 @@ COLUMNS = {
 }
 
 MEMORY = (
-    "Peak memory: in a fresh process, all weights of the system included. On a GPU what torch's allocator held at "
-    "most; on a CPU by how much the process's peak of resident memory grew from before the model was built."
+    "Peak memory: what torch's allocator held at most in a fresh process, all weights of the system included."
 )
 
 NOTES = (
