@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from onetok import publish
+from onetok import environment, publish
 from onetok.errors import OnetokError
 from onetok.generated import generated_files
 from onetok.plan import all_jobs, artefact_at, jobs_behind
@@ -21,6 +21,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def main() -> None:
+    environment.pin()
+    environment.write_any_text()
     arguments = _parser().parse_args()
     try:
         sys.exit(arguments.run(arguments))

@@ -7,29 +7,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib import style
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from onetok.errors import OnetokError, nearest
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+# matplotlib's own look, whatever a matplotlibrc says, in the one font that it brings: another font of its list could
+# be installed on one machine and draw what this one lacks.
+LOOK: tuple[str, dict[str, Any]] = ("default", {"font.family": ["DejaVu Sans"]})
 
 
+@style.context(LOOK)
 def stacked_sheets(sheets: Mapping[str, NDArray[np.uint8]], title: str, path: Path) -> None:
     """Draw sheets (H, W, 3) below each other, each under its label."""
     inches = 9.0
     heights = [inches * sheet.shape[0] / sheet.shape[1] for sheet in sheets.values()]
-    figure, axes = plt.subplots(
-        len(sheets),
-        1,
-        figsize=(inches, sum(heights) + 0.4 * len(sheets) + 0.5),
-        height_ratios=heights,
-        squeeze=False,
-        layout="constrained",
-    )
+    size = (inches, sum(heights) + 0.4 * len(sheets) + 0.5)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(sheets), 1, height_ratios=heights, squeeze=False)
     for axis, (label, sheet) in zip(axes[:, 0], sheets.items(), strict=True):
         axis.imshow(sheet, interpolation="nearest")
         axis.set_title(label, fontsize=9, loc="left")
@@ -38,19 +36,15 @@ def stacked_sheets(sheets: Mapping[str, NDArray[np.uint8]], title: str, path: Pa
     _save(figure, path)
 
 
+@style.context(LOOK)
 def captioned_images(
     captions: Sequence[str], columns: Mapping[str, NDArray[np.uint8]], title: str, path: Path
 ) -> None:
     """Draw one row for each caption: its text, then its image of every column, (captions, 3, H, W)."""
     rows = len(captions)
-    figure, axes = plt.subplots(
-        rows,
-        1 + len(columns),
-        figsize=(3.5 + 1.1 * len(columns), 1.1 * rows + 0.8),
-        width_ratios=[3.2, *(1 for _ in columns)],
-        squeeze=False,
-        layout="constrained",
-    )
+    figure = Figure(figsize=(3.5 + 1.1 * len(columns), 1.1 * rows + 0.8), layout="constrained")
+    widths = [3.2, *(1 for _ in columns)]
+    axes = figure.subplots(rows, 1 + len(columns), width_ratios=widths, squeeze=False)
     for axis, caption in zip(axes[:, 0], captions, strict=True):
         # Dollar signs would be read as formulas; a caption is data.
         text = textwrap.shorten(caption, width=160, placeholder=" …")
@@ -65,12 +59,14 @@ def captioned_images(
     _save(figure, path)
 
 
+@style.context(LOOK)
 def curves(scalars: Mapping[str, pd.DataFrame], scalar: str, title: str, path: Path) -> None:
     """Plot one scalar of several runs against the step, on a logarithmic axis where all values are positive."""
     for label, frame in scalars.items():
         if scalar not in frame:
             raise OnetokError(f"figure: {label} has no scalar {scalar!r}; {nearest(scalar, frame.columns)}")
-    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
     for label, frame in scalars.items():
         axis.plot(frame["step"], frame[scalar], label=label)
     if all((frame[scalar] > 0).all() for frame in scalars.values()):
@@ -83,7 +79,6 @@ def curves(scalars: Mapping[str, pd.DataFrame], scalar: str, title: str, path: P
     _save(figure, path)
 
 
-def _save(figure: Any, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     # No software version in the file: the same figure gives the same bytes.
     figure.savefig(path, dpi=110, metadata={"Software": None})
-    plt.close(figure)

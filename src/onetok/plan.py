@@ -75,6 +75,11 @@ VERSIONS = {
 # Raise it when receipts hold something else: what was made before is then made again, for nothing says what it read.
 RECEIPTS = 2
 
+# Stages that several processes share, under the launch prefix of the machine; the others run once.
+DISTRIBUTED = frozenset(
+    {"train_encoder", "train_tokenizer", "cache_tokens", "train_generator", "sample_images"}
+)
+
 STAGE_OF_KIND = {
     "datasets": "convert_dataset",
     "encoders": "train_encoder",

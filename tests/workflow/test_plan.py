@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 
 import pytest
 
@@ -121,10 +122,11 @@ def test_a_cache_with_captions_is_made_of_its_text_encoder(smallest):
 def test_a_slurm_profile_overrides_the_device(repository, snakemake):
     dry = snakemake(repository, "-n", "-p", "--profile", "slurm")
     assert dry.returncode == 0, dry.stdout
-    assert "python -m onetok.stages.train_tokenizer" in dry.stdout and "--tf32" in dry.stdout
+    assert f"{sys.executable} -m onetok.stages.train_tokenizer" in dry.stdout and "--tf32" in dry.stdout
     assert re.search(r"--device cuda --threads 8\s+\\\s+--workers 8", dry.stdout)
     plain = snakemake(repository, "-n", "-p")
-    assert "python -m onetok.stages.train_tokenizer" in plain.stdout and "--device cpu" in plain.stdout
+    assert f"{sys.executable} -m onetok.stages.train_tokenizer" in plain.stdout
+    assert "--device cpu" in plain.stdout
 
 
 def test_a_misspelt_machine_value_is_an_error(smallest, snakemake):

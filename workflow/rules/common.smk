@@ -2,15 +2,18 @@
 
 import sys
 
+from onetok.environment import prepare_jobs, with_this_python
 from onetok.errors import OnetokError
 from onetok.study import load_study
-from onetok.plan import Artefact, plan, speed_targets, targets, waiting
+from onetok.plan import Artefact, DISTRIBUTED, plan, speed_targets, targets, waiting
 
 try:
     STUDY = load_study()
 except OnetokError as error:
     sys.exit(f"onetok: {error}")
 
+
+prepare_jobs()
 
 # What the machine gives a job: profiles/default/machine.yaml, or `config:` of another profile.
 MACHINE = {"device", "tf32", "threads", "workers", "launch", "tracker"}
@@ -61,23 +64,14 @@ def job_of(kind, wildcards):
         raise WorkflowError(str(error)) from None
 
 
-# Stages that several processes share, under the launch prefix of the machine; the others run once.
-DISTRIBUTED = {
-    "train_encoder",
-    "train_tokenizer",
-    "cache_tokens",
-    "train_generator",
-    "sample_images",
-}
-
-
 def stage(name):
     """Return the shell command of a stage: output to the terminal and to the log, whose end a failure repeats.
 
     The machine's values are written into the command, not into params: they are no reason to run a job again. And the
     threads are the profile's, not Snakemake's {threads}, which it lowers to the machine's cores without a word.
     """
-    launch = config["launch"] if name in DISTRIBUTED else "python -m"
+    launch = with_this_python(config["launch"] if name in DISTRIBUTED else "python -m")
+    launch = launch.replace("{", "{{").replace("}", "}}")
     tf32 = "--tf32" if config["tf32"] else ""
     return f"""
         {launch} onetok.stages.{name} {{wildcards.family}}/{{wildcards.variant}} \\

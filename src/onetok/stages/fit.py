@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DynamoBackend, TorchDynamoPlugin
 from torch import Tensor, nn
 
 from onetok.errors import OnetokError
@@ -64,6 +65,8 @@ def _accelerator(context: Context, training: Training) -> Accelerator:
     accelerator = Accelerator(
         cpu=context.device.type == "cpu",
         mixed_precision=PRECISIONS[training.precision],
+        gradient_accumulation_steps=1,  # the loop divides the loss itself
+        dynamo_plugin=TorchDynamoPlugin(backend=DynamoBackend.NO),
         log_with=None if context.tracker == "none" else context.tracker,
         project_dir=str(context.logs),
     )
@@ -93,7 +96,7 @@ def _require_wandb() -> None:
 def write_scalars(history: History, path: Path) -> None:
     """Write one row for each logging step; columns in the order in which they appeared."""
     columns = list(dict.fromkeys(name for row in history.rows for name in row))
-    with path.open("w", newline="") as stream:
+    with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, columns or ["step"], lineterminator="\n")
         writer.writeheader()
         writer.writerows({**row, "step": int(row["step"])} for row in history.rows)

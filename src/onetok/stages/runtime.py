@@ -20,11 +20,11 @@ import torch
 from accelerate import PartialState
 from threadpoolctl import threadpool_limits
 
-from onetok import durable
+from onetok import durable, environment
 from onetok.errors import OnetokError
 from onetok.machine import machine_record
 from onetok.params import Study
-from onetok.plan import STAGE_OF_KIND, Job, plan
+from onetok.plan import DISTRIBUTED, STAGE_OF_KIND, Job, plan
 from onetok.receipts import check_inputs, scratch_folder, write_receipt
 from onetok.study import load_study
 
@@ -63,8 +63,10 @@ class Context:
 
 def main(stage: str, work: Callable[[Context], None]) -> None:
     """Run `work` for the job that the command line names, and exit."""
+    environment.write_any_text()
     arguments = _arguments(stage)
     try:
+        environment.check(stage, distributed=stage in DISTRIBUTED)
         _run(stage, work, arguments)
     except OnetokError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
@@ -101,6 +103,8 @@ def _run(stage: str, work: Callable[[Context], None], arguments: argparse.Namesp
     with context.processes.main_process_first():  # which leaves the digests for the others
         read = check_inputs(job, Path())
     if context.processes.is_main_process:
+        if ignored := environment.ignored_aloud():
+            print(f"{stage} {job.name}: not read from the environment: {', '.join(ignored)}", file=sys.stderr)
         _clear(context)
     context.processes.wait_for_everyone()
     work(context)
@@ -139,6 +143,7 @@ def set_tf32(wanted: bool, device: torch.device) -> None:
 
 
 def _pin_threads(threads: int) -> None:
+    environment.set_threads(threads)
     torch.set_num_threads(threads)
     threadpool_limits(limits=threads)
 
@@ -169,6 +174,7 @@ def _record(context: Context, started: float) -> None:
         "device": str(context.device),
         "git": _git_commit(),
         "machine": machine_record(context.device),
+        "environment": environment.record(),
     }
     durable.write_json(context.logs / "run.json", record, sort_keys=False)
 
