@@ -251,7 +251,10 @@ class Tokens(Strict):
     dataset: DatasetName
     split: Literal["train", "val"]
     images: Images
-    crops: Literal["center", "five"]
+    crops: Literal["center", "five"] = Field(
+        description="five: the corners and the centre; with `flip`, also those of the mirror image. RAR's ten crops are"
+        " five of 256 px with flip, of images that `resize: adm` has cut to a square of 281"
+    )
     flip: bool
     batch: Positive
     captions: Captions | None = Field(

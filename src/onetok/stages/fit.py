@@ -46,9 +46,8 @@ def fit(context: Context, build_task: Callable[[], tuple[Task, nn.Module]], trai
 
     label = f"{context.job.stage} {context.job.name}"
     exported, history = train(task, training, accelerator, context.scratch, label, show)
-    for (
-        tracker
-    ) in accelerator.trackers:  # not end_training(): it ends the process group, which the stage still needs
+    # Not end_training(): it also ends the process group, which the stage still needs.
+    for tracker in accelerator.trackers:
         tracker.finish()
     if accelerator.is_main_process:
         save_model(exported, context.folder)
