@@ -7,17 +7,20 @@ A table is
     outside             some figure does not, to the worse or to the better
     broken              see below
     no spread kept      other figures, and fewer than two runs to judge them by
+    other params        other figures, and the evidence was made with other params or versions of stages
     missing             a table is not there
 
 Another processor's honest result is one of the first three (outside once in a thousand times, by choice: `chance` in
-params), and none of them is a failure. What fails is what no machine makes of the same params: a receipt that does not
-hold; a missing table; a figure that follows from params alone (a number of parameters) and differs; one that is there
-where the evidence has none, or the other way round; one beyond the gate, `gate` times as far out as the interval; and a
-row whose figures are nearer to those of a control, such as an untrained model, than to its own, in most columns.
+params), and none of them is a failure, nor is a result that there is nothing to compare with. What fails is what no
+machine makes of the same params: a receipt that does not hold; a missing table; a figure that follows from params alone
+(a number of parameters) and differs; one that is there where the evidence has none, or the other way round; one beyond
+the gate, `gate` times as far out as the interval; and a row whose figures are nearer to those of a control, such as an
+untrained model, than to its own, in most columns.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +29,7 @@ from pathlib import Path
 import pandas as pd
 
 from onetok.params import Column, Study, Table
-from onetok.plan import Artefact, Job, all_jobs
+from onetok.plan import Artefact, Job, all_jobs, plan
 from onetok.receipts import verify
 from onetok.spread.intervals import Interval, Runs, distance
 from onetok.spread.kept import KeptRun, figures, kept_intervals, kept_runs, scores_of
@@ -48,6 +51,7 @@ class Figure:
     is_number: bool  # NaN that was computed is none; NaN in `ours` is what does not apply, too
     runs: Runs
     interval: Interval | None
+    is_current: bool  # whether the evidence was made with today's params and versions
 
     @property
     def reference(self) -> float:
@@ -58,9 +62,9 @@ class Figure:
         """What no machine makes of the same params; None for a figure that may be right."""
         if not self.is_number:
             return "it was computed and is no number"
-        if math.isnan(self.ours) != math.isnan(self.evidence):
+        if self.is_current and math.isnan(self.ours) != math.isnan(self.evidence):
             return "there is a figure on one side alone"
-        if self.runs.measure.scale == "exact" and self.ours != self.evidence:
+        if self.is_current and self.runs.measure.scale == "exact" and self.ours != self.evidence:
             return "it follows from params alone"
         if self.interval is not None and not self.interval.is_plausible(self.ours):
             return f"the gate is {_range(self.interval.gate_low, self.interval.gate_high)}"
@@ -76,7 +80,9 @@ class Figure:
     def line(self) -> str:
         start = f"{self.label}, {self.column.label}: {_number(self.ours)}"
         if self.interval is None:
-            return f"{start}, evidence {_number(self.evidence)}"
+            return (
+                f"{start}, evidence {_number(self.evidence)}{'' if self.is_current else ', of other params'}"
+            )
         kept = self.interval
         spread = f"{_number(kept.mean)} ± {_number(kept.deviation)} in {kept.n} runs"
         return f"{start}, {spread}, interval {_range(kept.low, kept.high)}{self._direction}"
@@ -110,6 +116,7 @@ class Comparison:
         runs: list[KeptRun] = kept_runs(study, directory)
         self.runs: Mapping[tuple[Artefact, str], Runs] = figures(study, runs)
         self.intervals = kept_intervals(study, runs)
+        self._current: dict[Artefact, bool] = {}
 
     def table(self, name: str) -> Compared:
         table = self.study.tables[name]
@@ -141,7 +148,21 @@ class Comparison:
                     is_number=ours[column.metric][index] != NO_NUMBER,
                     runs=self.runs[scores, column.metric],
                     interval=self.intervals.get((scores, column.metric)),
+                    is_current=self._is_current(scores),
                 )
+
+    def _is_current(self, artefact: Artefact) -> bool:
+        """Return whether the evidence of an artefact, and of all that it is made from, is of today's params."""
+        if artefact not in self._current:
+            job = plan(self.study, artefact.kind, artefact.name)
+            path = self.directory / artefact.receipt.replace("results/", "evidence/", 1)
+            try:
+                receipt = json.loads(path.read_text(encoding="utf-8"))
+                found = (receipt["params"], receipt["version"]) == (job.params, job.version)
+            except (OSError, ValueError, KeyError, TypeError):
+                found = False
+            self._current[artefact] = found and all(self._is_current(needed) for needed in job.inputs)
+        return self._current[artefact]
 
     def receipts(self) -> list[str]:
         """Return what is wrong with the receipts of all that the tables and figures are made from."""
@@ -171,7 +192,8 @@ def _judged(table: Table, found: list[Figure]) -> Compared:
         return Compared(verdict="outside", lines=outside, figures=found)
     unjudged = [f for f in found if f.interval is None and not _equal(f.ours, f.evidence)]
     if unjudged:
-        return Compared(verdict="no spread kept", lines=[f.line for f in unjudged], figures=found)
+        verdict = "no spread kept" if all(figure.is_current for figure in unjudged) else "other params"
+        return Compared(verdict=verdict, lines=[figure.line for figure in unjudged], figures=found)
     return Compared(verdict="within the spread", figures=found)
 
 
@@ -179,7 +201,8 @@ def _like_controls(table: Table, found: list[Figure]) -> Iterator[str]:
     """Yield a line for each row that most of its figures put nearer to a control than to itself."""
     rows: dict[str, dict[str, Figure]] = {}
     for figure in found:
-        if figure.column.better != "neither" and not math.isnan(figure.ours + figure.evidence):
+        known = figure.is_current or figure.interval is not None
+        if known and figure.column.better != "neither" and not math.isnan(figure.ours + figure.evidence):
             rows.setdefault(figure.label, {})[figure.column.metric] = figure
     for control in (rows[label] for label in table.controls if label in rows):
         for label, row in rows.items():

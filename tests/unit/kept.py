@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from onetok.metrics import names
+from onetok.plan import all_jobs
 from onetok.spread.kept import KeptRun, KeptScore, chains, key_of, score_artefacts, scores_of, write_run
 from onetok.study import load_study
 
@@ -69,5 +70,9 @@ def six_runs(directory):
         path = directory / artefact.folder.replace("results/", "evidence/", 1) / "scores.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(figures(artefact)))
+    for job in all_jobs(study):
+        path = directory / job.artefact.receipt.replace("results/", "evidence/", 1)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"params": job.params, "version": job.version}))
     keep_runs(study, directory, 6)
     return study

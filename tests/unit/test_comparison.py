@@ -79,11 +79,13 @@ def test_without_kept_runs_figures_are_shown_and_only_a_row_like_a_control_fails
     assert verdict(study, smallest, changed)[:2] == ("broken", True)
 
 
-def test_figures_whose_params_have_changed_since_have_no_interval(study, smallest):
+def test_evidence_of_other_params_is_said_to_be_so_and_judges_nothing(study, smallest):
     path = smallest / "params/generators/rar.yaml"
     path.write_text(path.read_text().replace("temperature: 1.0", "temperature: 1.1"))
-    name, failed, text = verdict(load_study(smallest), smallest, {("RAR", "fid"): 9.0})
-    assert (name, failed, text) == ("no spread kept", False, "RAR, FID: 9, evidence 2")
+    changed = {("RAR", metric): value for metric, value in UNTRAINED.items()}
+    name, failed, text = verdict(load_study(smallest), smallest, changed)
+    assert (name, failed) == ("other params", False)
+    assert "RAR, FID: 70, evidence 2, of other params" in text
 
 
 def test_a_missing_table_and_other_rows_are_failures(study, smallest):

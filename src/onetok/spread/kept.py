@@ -106,14 +106,16 @@ def key_of(artefact: Artefact) -> str:
     return f"{artefact.kind}/{artefact.name}"
 
 
-def stale(study: Study, kept: KeptRun) -> list[Artefact]:
-    """Return the scores of a study that a run has not measured, or measured before their chain changed."""
+def score_chains(study: Study) -> dict[Artefact, str]:
+    """Return the digest of the chain of every score that the tables of a study show."""
     digests = chains(study)
-    return [
-        artefact
-        for artefact in score_artefacts(study)
-        if key_of(artefact) not in kept.scores or kept.scores[key_of(artefact)].chain != digests[artefact]
-    ]
+    return {artefact: digests[artefact] for artefact in score_artefacts(study)}
+
+
+def stale(digests: Mapping[Artefact, str], kept: KeptRun) -> list[Artefact]:
+    """Return the scores, of all whose chains' digests are given, that a run has not measured since these changed."""
+    held = {key: score.chain for key, score in kept.scores.items()}
+    return [artefact for artefact, digest in digests.items() if held.get(key_of(artefact)) != digest]
 
 
 def the_spread(study: Study) -> Spread | None:
@@ -123,11 +125,10 @@ def the_spread(study: Study) -> Spread | None:
 
 def kept_runs(study: Study, directory: Path) -> list[KeptRun]:
     """Return what the runs of a study hold that is not stale, those without anything left out."""
-    spread = the_spread(study)
-    found = []
+    spread, digests, found = the_spread(study), score_chains(study), []
     for run in spread.runs if spread is not None else ():
         kept = read_run(directory, run)
-        old = {key_of(artefact) for artefact in stale(study, kept)}
+        old = {key_of(artefact) for artefact in stale(digests, kept)}
         valid = {key: score for key, score in kept.scores.items() if key not in old}
         if valid:
             found.append(kept.model_copy(update={"scores": valid}))

@@ -26,11 +26,10 @@ from onetok.receipts import verify
 from onetok.spread.kept import (
     KeptRun,
     KeptScore,
-    chains,
     digest_of,
     key_of,
     read_run,
-    score_artefacts,
+    score_chains,
     stale,
     the_spread,
     write_run,
@@ -76,30 +75,26 @@ def _chosen(settings: Spread, names: list[str] | None) -> list[SpreadRun]:
 
 
 def _make(directory: Path, study: Study, run: SpreadRun, start: Start) -> int:
-    folder = directory / "results/spread" / run.name
+    digests, folder = score_chains(study), directory / "results/spread" / run.name
     with _locked(folder) as lock:
-        raised = write_params(directory, study, run, folder)
+        place = Place(folder, write_params(directory, study, run, folder))
         kept = read_run(directory, run)
         if run.seed_offset == 0:  # then the study's own results may be this run
-            kept = harvest(Place(directory, study), study, kept)
-        kept = harvest(Place(folder, raised), study, kept)
-        missing = stale(study, kept)
-        status = 0
+            kept = harvest(Place(directory, study), digests, kept)
+        kept = harvest(place, digests, kept)
+        missing, status = stale(digests, kept), 0
         if missing:
-            print(
-                f"{run.name}: {len(missing)} of {len(score_artefacts(study))} scores to be made", flush=True
-            )
+            print(f"{run.name}: {len(missing)} of {len(digests)} scores to be made", flush=True)
             environment = {name: ENVIRONMENTS[run.instructions].get(name) for name in LIMITS}
             status = start(folder, [artefact.receipt for artefact in missing], environment, lock)
-            kept = harvest(Place(folder, raised), study, kept)
-            missing = stale(study, kept)
-        current = {key_of(artefact) for artefact in score_artefacts(study)}
+            kept = harvest(place, digests, kept)
+            missing = stale(digests, kept)
+        current = {key_of(artefact) for artefact in digests}
         scores = {key: score for key, score in kept.scores.items() if key in current}
         path = write_run(directory, kept.model_copy(update={"scores": scores}))
     left = f", {len(missing)} missing: {', '.join(map(key_of, missing))}" if missing else ""
-    print(
-        f"{run.name}: {path} keeps {len(current) - len(missing)} scores of today's params{left}", flush=True
-    )
+    made = len(digests) - len(missing)
+    print(f"{run.name}: {path} keeps {made} scores of today's params{left}", flush=True)
     return status or int(bool(missing))
 
 
@@ -187,13 +182,12 @@ class Place:
     study: Study
 
 
-def harvest(place: Place, study: Study, kept: KeptRun) -> KeptRun:
+def harvest(place: Place, digests: Mapping[Artefact, str], kept: KeptRun) -> KeptRun:
     """Return what is kept of a run with the scores added that a place holds: those that are not kept yet, whose
     receipts hold down to the data, and whose jobs all ran under the instruction set of the run."""
-    digests = chains(study)
     scores, machines = dict(kept.scores), dict(kept.machines)
     sound: dict[Artefact, bool] = {}
-    for artefact in stale(study, kept):
+    for artefact in stale(digests, kept):
         jobs = list(jobs_behind(place.study, [artefact]))
         if not (place.directory / artefact.receipt).exists():
             continue
