@@ -12,6 +12,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from onetok.errors import OnetokError
+from onetok.markup import latex_rows, markdown_table, markdown_text, one_line
 from onetok.metrics import names
 from onetok.params import (
     AutoregressiveSampling,
@@ -94,15 +95,19 @@ def render(
     """
     headers, cells = _cells(table, frame, shown or {})
     align = ["left", *["right"] * (len(headers) - 1)]
-    text = tabulate(cells, headers, tablefmt="github", colalign=align, disable_numparse=True)
-    notes = [table.note, *_sources(table), *notes]
-    markdown = "\n".join([f"### {table.title}", "", text, "", *(f"- {note}" for note in notes if note), ""])
-    plain = [header.replace("↑", r"UP").replace("↓", r"DOWN") for header in headers]
-    body = tabulate(cells, plain, tablefmt="latex_booktabs", colalign=align, disable_numparse=True)
-    body = body.replace("UP", r"$\uparrow$").replace("DOWN", r"$\downarrow$")
-    comments = [f"% {note}" for note in (table.title, *notes) if note]
+    notes = [note for note in (table.note, *_sources(table), *notes) if note]
+    body = tabulate(
+        [[one_line(cell) for cell in row] for row in cells],
+        [one_line(header) for header in headers],
+        tablefmt="latex_booktabs",
+        colalign=align,
+        disable_numparse=True,
+    )
+    comments = [f"% {one_line(note)}" for note in (table.title, *notes)]
     return Rendered(
-        frame.to_csv(index=False, lineterminator="\n"), markdown, "\n".join([*comments, body, ""])
+        frame.to_csv(index=False, lineterminator="\n"),
+        markdown_table(table.title, headers, cells, align, [markdown_text(note) for note in notes]),
+        "\n".join([*comments, latex_rows(body), ""]),
     )
 
 

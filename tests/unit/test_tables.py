@@ -1,9 +1,15 @@
+import html
+import io
 import json
+import re
 
+import pandas as pd
 import pytest
+from markdown_it import MarkdownIt
 
 from onetok.claims import claim_lines
 from onetok.errors import OnetokError
+from onetok.markup import latex_rows, markdown_text
 from onetok.params import Claim, Column, Published, Row, Table
 from onetok.study import load_study
 from onetok.tables import protocol, render, table_frame
@@ -124,3 +130,42 @@ def test_controls_and_claims_name_rows_and_columns_of_their_table(smallest, old,
     with pytest.raises(OnetokError, match=r"tables\.generation\.class-conditional") as error:
         load_study(smallest)
     assert message in str(error.value)
+
+
+HOSTILE = "a|b & 50% [x](y) <i> $1 #2 _u_ s_t {v} ~w~ ^ \\ `q` *z* &amp; ↑\nUP DOWN"
+
+
+def test_names_are_shown_as_they_are_whatever_characters_they_have(results):
+    rows = (TABLE.rows[0].model_copy(update={"label": HOSTILE}), TABLE.rows[1])
+    columns = (column("rfid", "r_FID|x$"), TABLE.columns[1])
+    changes = {"title": f"# {HOSTILE}", "note": HOSTILE, "rows": rows, "columns": columns, "claims": ()}
+    table = TABLE.model_copy(update=changes)
+    rendered = render(table, table_frame(table, results), [HOSTILE])
+
+    shown = MarkdownIt("gfm-like", {"linkify": False}).render(rendered.markdown)
+    text = html.unescape(re.sub(r"<[^>]*>", "", shown))
+    assert text.count(" ".join(HOSTILE.split())) == 4  # title, label and two notes
+    assert "<td>20.00</td>" in re.sub(" style=[^>]*", "", shown) and "r_FID|x$ ↓" in text
+    assert not re.search("<(em|strong|code|i|a|s)[ >]", shown)
+    assert r"\$1" in rendered.markdown  # GitHub would read mathematics
+
+    (row,) = [line for line in rendered.latex.splitlines() if r"a|b \& 50\% [x](y)" in line]
+    assert row.endswith(r"\\") and row.count("&") - row.count(r"\&") == 3
+    escaped = r"\$1 \#2 \_u\_ s\_t \{v\} \textasciitilde{}w\textasciitilde{} \^{} \textbackslash{} `q`"
+    assert escaped in row and row.rstrip(" \\").count(r"$\uparrow$") == 1 and "UP DOWN" in row
+    assert r"r\_FID|x\$ $\downarrow$" in rendered.latex
+    head = rendered.latex.split(r"\begin{tabular}")[0]
+    assert all(line.startswith("%") for line in head.splitlines())
+    assert pd.read_csv(io.StringIO(rendered.csv))["label"][0] == HOSTILE
+
+
+def test_a_row_that_begins_with_a_bracket_is_no_option_of_the_line_before():
+    assert latex_rows(" [a] & 1 \\\\\n *b & 2 \\\\") == " {[}a] & 1 \\\\\n {*}b & 2 \\\\"
+
+
+@pytest.mark.parametrize(
+    "text", ["- a", "+ a", "1. a", "12) a", "> a", "# a", "[a]: b", "&lt;", "~~a~~", "```"]
+)
+def test_no_sentence_is_read_as_markup(text):
+    shown = MarkdownIt("gfm-like", {"linkify": False}).render(f"- {markdown_text(text)}")
+    assert html.unescape(shown) == f"<ul>\n<li>{text}</li>\n</ul>\n"

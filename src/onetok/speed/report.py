@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-from tabulate import tabulate
 
+from onetok.markup import markdown_table
 from onetok.params import Execution, Pair
 from onetok.speed.machine import Rates
 from onetok.speed.measure import Measurement
@@ -110,8 +110,7 @@ def _markdown(
 ) -> str:
     """Return a table whose first `texts` columns are words, the others numbers, with notes below it."""
     align = [*["left"] * texts, *["right"] * (len(columns) - texts)]
-    table = tabulate(cells, list(columns.values()), tablefmt="github", colalign=align, disable_numparse=True)
-    return "\n".join([f"### {title}", "", table, "", *(f"- {note}" for note in notes), ""])
+    return markdown_table(title, list(columns.values()), cells, align, notes)
 
 
 def describe(execution: Execution, device: torch.device, rounds: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from onetok import params
+from onetok.markup import markdown_text
 from onetok.progress import track
 from onetok.speed import report
 from onetok.speed.generators import measure_sampling, sampling_case, system_of
@@ -77,7 +78,7 @@ def _pairs(context: Context, entry: params.PairSpeed) -> Result:
         f"batch {execution.batch}, {execution.precision}, not compiled", device, entry.rounds
     )
     table = report.pairs_frame(rows)
-    text = report.pairs_markdown(entry.title, table, (machine, entry.note, *report.PAIR_NOTES))
+    text = report.pairs_markdown(entry.title, table, (machine, markdown_text(entry.note), *report.PAIR_NOTES))
     return Result(report.pairs_content(rows, machine), table, text)
 
 
