@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from onetok import environment, publish
-from onetok.errors import OnetokError
+from onetok.errors import OnetokError, print_warnings
 from onetok.generated import generated_files
 from onetok.plan import all_jobs, artefact_at, jobs_behind
 from onetok.receipts import verify
@@ -24,6 +24,7 @@ def main() -> None:
     environment.pin()
     environment.write_any_text()
     arguments = _parser().parse_args()
+    print_warnings()
     try:
         sys.exit(arguments.run(arguments))
     except OnetokError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
+import sys
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,6 +21,24 @@ class OnetokError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(without_secrets(message))
+
+
+class OnetokWarning(UserWarning):
+    """Something that the user may not have meant, in one line."""
+
+
+def print_warnings() -> None:
+    """Print every OnetokWarning as one line on stderr, for programs; other warnings stay as they are."""
+    others = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, OnetokWarning):
+            print(f"warning: {message}", file=sys.stderr, flush=True)
+        else:
+            others(message, category, *where, **more)
+
+    warnings.showwarning = show
+    warnings.filterwarnings("always", category=OnetokWarning)
 
 
 def without_secrets(text: str) -> str:

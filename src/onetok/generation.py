@@ -16,6 +16,7 @@ Legend: B batch · S side of the images · N tokens · K classes.
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 import re
@@ -30,14 +31,17 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from onetok import inference, params
+from onetok.data.captions import warn_of_cuts
 from onetok.data.images import encode_png, to_uint8
 from onetok.derived import token_shape, tokenizer_of
 from onetok.errors import OnetokError, nearest
+from onetok.errors import shown as shorten
 from onetok.inference import ImageTokenizer, fetch_published, load_artefact, load_tokenizer, open_device
+from onetok.inputs import as_captions, as_whole
 from onetok.models.mmdit import TextCondition
 from onetok.models.quantizers import tokens_from_drawn
 from onetok.models.text_conditions import EncodedCaptions
-from onetok.pictures import places, shown, write_all
+from onetok.pictures import made_by_onetok, places, shown, write_all
 from onetok.published import Entry, GeneratorEntry, load_published_generator
 from onetok.reading import parse_yaml
 from onetok.registry import build_sampling, sampling_kind
@@ -154,17 +158,14 @@ class ImageGenerator:
     ) -> Tensor:
         """Return images (B, 3, S, S) in [0, 1]; `ask` says what some are drawn of, and the decoder's captions."""
         settings = build_sampling(self.settings(sampling))
-        if seed < 0:
-            raise OnetokError(f"seed {seed}: expected 0 or more")
-        if batch < 1:
-            raise OnetokError(f"batch {batch}: expected 1 or more")
+        seed, batch = as_whole(seed, "seed", 0), as_whole(batch, "batch", 1)
         images = [torch.empty(0, 3, self.image_size, self.image_size, device=self.device)]
         for start in range(0, len(numbers), batch):
             part = slice(start, start + batch)
             condition, texts = ask(part)
             drawn = self.model.sample(condition, settings, ImageRandom(seed, numbers[part], self.device))
             tokens = tokens_from_drawn(self.tokenizer, drawn)
-            images.append(self.tokenizer.decode(tokens, texts))  # (b, 3, S, S)
+            images.append(self.tokenizer.decode_silently(tokens, texts))  # (b, 3, S, S)
         return torch.cat(images)
 
     def settings(self, sampling: SamplingLike) -> params.Sampling:
@@ -189,12 +190,15 @@ class ImageGenerator:
                     f"{sampling}: no samples of params ({nearest(sampling, self.study.samples)})"
                 )
             return self.study.samples[sampling].sampling
+        if not isinstance(sampling, Mapping):
+            expected = "a name of the study's samples, or the settings as a mapping"
+            raise OnetokError(f"sampling: found {type(sampling).__name__}, expected {expected}")
         try:
             return SAMPLING.validate_python(sampling)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(["sampling", *map(str, first["loc"][1:])])  # the first is the kind
-            raise OnetokError(f"{where}: found {first['input']!r}; {first['msg']}") from None
+            raise OnetokError(f"{where}: found {shorten(first['input'])}; {first['msg']}") from None
 
 
 def _tokens(codebook_size: int | None, tokens: int) -> str:
@@ -216,13 +220,20 @@ class ClassImageGenerator(ImageGenerator):
         """
         seen: Counter[int] = Counter()
         numbers = []
-        for given in classes:
+        try:
+            listed = list(classes)
+        except TypeError:
+            raise OnetokError(
+                f"classes: found {shorten(classes)}, expected a list of whole numbers"
+            ) from None
+        for given in listed:
             try:  # elements of tensors are integers too, though equal ones are different keys
-                label = operator.index(given)
-            except TypeError:
+                label = -1 if isinstance(given, bool) else operator.index(given)
+            except (TypeError, RuntimeError):  # the latter of rows of a tensor
                 label = -1
             if not 0 <= label < self.classes:
-                raise OnetokError(f"class {given}: {self.name} knows 0 to {self.classes - 1}")
+                text = " ".join(str(given).split())
+                raise OnetokError(f"class {text}: {self.name} knows 0 to {self.classes - 1}")
             numbers.append(label + self.classes * seen[label])
             seen[label] += 1
         return numbers
@@ -231,11 +242,13 @@ class ClassImageGenerator(ImageGenerator):
     def generate(
         self, classes: Sequence[int], *, sampling: SamplingLike, seed: int, batch: int = 1
     ) -> Tensor:
-        """Return images (B, 3, S, S) in [0, 1] of B classes.
+        """Return images (B, 3, S, S) float32 in [0, 1] of B classes.
 
-        `sampling` is the name of an entry of the study's samples, or settings as params write them. `batch` images
-        are drawn at a time: another number gives the same tokens, and pixels that differ in their last bits.
-        Raises OnetokError for a class, a seed or settings that will not do.
+        `classes` are whole numbers from 0 to K - 1, a list or a tensor or array (B,) of any integer type. `sampling` is
+        the name of an entry of the study's samples, or settings as params write them. `seed` is a whole number from 0
+        to 2^63 - 1. `batch` images are drawn at a time: another number gives the same tokens, and pixels that differ
+        in their last bits.
+        Raises OnetokError for a class, a seed, a batch or settings that will not do.
         """
         numbers = self.numbers(classes)
         labels = torch.tensor(numbers, dtype=torch.int64, device=self.device) % self.classes
@@ -266,14 +279,9 @@ class CaptionImageGenerator(ImageGenerator):
 
         Raises OnetokError for what is no list of strings.
         """
-        if isinstance(captions, str) or not all(isinstance(caption, str) for caption in captions):
-            found = "one string" if isinstance(captions, str) else "other things than strings"
-            raise OnetokError(
-                f"captions: found {found}, expected a list of captions, which {self.name} reads"
-            )
         seen: Counter[str] = Counter()
         numbers = []
-        for caption in captions:
+        for caption in self._captions(captions):
             numbers.append(seen[caption])
             seen[caption] += 1
         return numbers
@@ -288,22 +296,40 @@ class CaptionImageGenerator(ImageGenerator):
         batch: int = 1,
         aesthetic: float | None = None,
     ) -> Tensor:
-        """Return images (B, 3, S, S) in [0, 1] of B captions.
+        """Return images (B, 3, S, S) float32 in [0, 1] of B captions.
 
-        `aesthetic` is the score that they shall have, None that of the study's samples whose name `sampling` is. A
-        batch of another size gives the same ids, and latents and pixels that differ in their last bits.
-        Raises OnetokError for captions, a seed or settings that will not do.
+        `captions` is a list of strings; the end of one that is longer than the text encoder reads is cut off with a
+        warning (OnetokWarning). `sampling` is the name of an entry of the study's samples, or settings as params write
+        them. `seed` is a whole number from 0 to 2^63 - 1. `aesthetic` is the score that the images shall have, a finite
+        number, None that of the study's samples whose name `sampling` is. `batch` images are drawn at a time: another
+        number gives the same ids, and latents and pixels that differ in their last bits.
+        Raises OnetokError for captions, a score, a seed, a batch or settings that will not do.
         """
+        captions = self._captions(captions)
         numbers, score = self.numbers(captions), self.aesthetic(sampling) if aesthetic is None else aesthetic
-        if not math.isfinite(score):
+        try:
+            finite = math.isfinite(score)
+        except TypeError:
+            finite = False
+        if not finite:
             raise OnetokError(f"aesthetic {score}: expected a finite number")
+        warn_of_cuts(captions, self.context_length)
 
         def ask(part: slice) -> tuple[TextCondition, list[str] | None]:
-            texts = list(captions[part])
+            texts = captions[part]
             scores = torch.full((len(texts),), score, device=self.device)
             return self.text.of(texts, scores), texts if self.tokenizer.reads_text else None
 
         return self._draw(numbers, ask, sampling, seed, batch)
+
+    @property
+    def context_length(self) -> int:
+        """Token ids of a caption that are read, its two ends included: the fewest of generator and tokenizer."""
+        encoders = [self.text.encoder, self.tokenizer.text_encoder]
+        return min(encoder.context_length for encoder in encoders if encoder is not None)
+
+    def _captions(self, captions: Sequence[str]) -> list[str]:
+        return as_captions(captions, "captions", f"a list of captions, which {self.name} reads")
 
     def aesthetic(self, sampling: SamplingLike) -> float:
         """Return the score that an entry of the study's samples asks for."""
@@ -334,8 +360,8 @@ def generate(
     """Write `count` images of each class or caption as PNG files; return one line for each.
 
     One image is written to the file `out`, several into the folder `out` under their class, or the caption's place on
-    the command line, and number. The settings are those of an entry of the study's `samples`, or `sampling`, YAML as
-    in params.
+    the command line, and number. Each says in its metadata how it was made. The settings are those of an entry of the
+    study's `samples`, or `sampling`, YAML as in params.
     Raises OnetokError, before anything is written, for whatever will not do.
     """
     if count < 1:
@@ -360,7 +386,16 @@ def generate(
     paths, numbers = places(names, out), model.numbers(labels)
     # One at a time, so that the bytes of a file do not depend on the others.
     images = to_uint8(draw(labels, sampling=given, seed=seed)).cpu().numpy()
-    write_all({path: encode_png(image) for path, image in zip(paths, images, strict=True)})
+    texts = {"model": generator, "tokenizer": model.tokenizer.name, "seed": str(seed)}
+    settings = model.settings(given).model_dump(mode="json")
+    texts |= {"sampling": json.dumps(settings, sort_keys=True, ensure_ascii=False)}
+    if isinstance(model, CaptionImageGenerator):
+        texts |= {"aesthetic": str(model.aesthetic(given) if aesthetic is None else aesthetic)}
+    files = {}
+    for label, number, path, image in zip(labels, numbers, paths, images, strict=True):
+        own = {named.strip("-"): str(label), "number": str(number)}
+        files[path] = encode_png(image, made_by_onetok(own | texts))
+    write_all(files)
     return [
         f"{named.strip('-')} {label!r}: image {number} of seed {seed}, {model.tokens} tokens, {shown(path)}"
         for label, number, path in zip(labels, numbers, paths, strict=True)

@@ -3,7 +3,7 @@
     from onetok import load_tokenizer
 
     tokenizer = load_tokenizer("titok/vq-16")
-    tokens = tokenizer.encode(tokenizer.prepare("image.png"))
+    tokens = tokenizer.encode("image.png")
     images = tokenizer.decode(tokens)
 
 Legend: B batch · S side of the tokenizer's images · N tokens · C token channels.
@@ -22,9 +22,22 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from onetok.data.captions import warn_of_cuts
 from onetok.data.images import crop_centre, to_float, to_rgb
 from onetok.errors import OnetokError, nearest, one_line
 from onetok.hub import Card, Pretrained, from_pretrained, push_to_hub, save_pretrained, tokens_an_image
+from onetok.inputs import (
+    Ids,
+    Latents,
+    Picture,
+    Pictures,
+    as_captions,
+    as_ids,
+    as_latents,
+    as_pixels,
+    as_tensor,
+    open_picture,
+)
 from onetok.models.quantizers import Tokens
 from onetok.models.tatitok import TATiTok, TATiTokConfig
 from onetok.models.text_encoder import CaptionStates
@@ -39,6 +52,7 @@ from onetok.study import load_study
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
+ONE_EACH = "a list of captions, one for each image"
 
 
 def load_tokenizer(
@@ -53,6 +67,8 @@ def load_tokenizer(
     Raises OnetokError for anything else, and where a file is missing, does not fit or cannot be had.
     """
     where = open_device(device)
+    if not isinstance(name, str | Path):
+        raise OnetokError(f"tokenizer: found {type(name).__name__}, expected a folder or a name")
     saved = (Path(name) / "config.json").exists()
     found = from_pretrained(name) if saved else _by_name(str(name), Path(study), revision)
     return ImageTokenizer(found, str(name), where)
@@ -65,7 +81,7 @@ def open_device(name: str) -> torch.device:
     """
     try:
         torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         reason = (str(error).splitlines() or ["not found"])[0]
         raise OnetokError(f"device {name!r}: torch cannot use it here: {reason}") from None
     return torch.device(name)
@@ -177,57 +193,65 @@ class ImageTokenizer:
         """How many values an id has, or None where tokens are continuous."""
         return self.model.codebook_size
 
-    def prepare(self, image: Image.Image | bytes | str | Path) -> Tensor:
-        """Return an image, an image file or its bytes as (1, 3, S, S) in [0, 1]: resized and cropped as params say.
+    def prepare(self, image: Picture) -> Tensor:
+        """Return a picture as pixels (1, 3, S, S) float32 in [0, 1]: resized and cropped as the model's params say.
 
-        Any size and mode; turned upright where EXIF says so. Raises OnetokError for what is no readable image.
+        `image` is a path, an image file open for reading or its bytes, an image of Pillow, or a NumPy array of uint8,
+        (H, W, 3), (H, W, 4) or (H, W), of any size and mode; turned upright where EXIF says so.
+        Raises OnetokError for what is no readable image.
         """
-        pixels = crop_centre(_open(image, self.images), self.images)
+        pixels = crop_centre(_open(open_picture(image), self.images), self.images)
         return to_float(torch.from_numpy(pixels)[None])  # (1, 3, S, S)
 
     @torch.no_grad()
-    def encode(self, images: Tensor, text: Sequence[str] | None = None) -> Tokens:
-        """Return the tokens of images (B, 3, S, S) in [0, 1].
+    def encode(self, images: Pictures, text: Sequence[str] | None = None) -> Tokens:
+        """Return the tokens of images: latents (B, N, C) float32, and ids (B, N) int64 where they are discrete.
 
-        No encoder reads captions: `text` may be left out here. Raises OnetokError for images of another shape.
+        `images` are pixels (B, 3, S, S), of torch or NumPy, float of any precision in [0, 1] or uint8 in [0, 255]; in
+        NumPy also (B, S, S, 3). Or a picture as `prepare` takes it (B = 1), or a list of pictures or pixels (3, S, S).
+        No encoder reads captions: `text` may be left out here.
+        Raises OnetokError for another shape or type, and for floats outside [0, 1], whose range it says.
         """
-        expected = (3, self.image_size, self.image_size)
-        if images.ndim != 4 or images.shape[1:] != expected or not images.is_floating_point():
-            found = f"{tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"
-            raise OnetokError(f"images: found {found}, expected (B, {', '.join(map(str, expected))}) float")
+        pixels = as_pixels(images, self.image_size, self.prepare)
         if text is not None:
-            self._check_text(text, len(images))
-        return self.model.encode(images.to(self.device, torch.float32))
+            self._check_text(text, len(pixels))
+        return self.model.encode(pixels.to(self.device))
 
     @torch.no_grad()
-    def decode(self, tokens: Tokens, text: Sequence[str] | None = None) -> Tensor:
-        """Return images (B, 3, S, S) float32 in [0, 1] of tokens whose latents are (B, N, C), of any float type.
+    def decode(self, tokens: Tokens | Ids | Latents, text: Sequence[str] | None = None) -> Tensor:
+        """Return images (B, 3, S, S) float32 in [0, 1] of tokens.
 
-        `text` has a caption for each image, for tokenizers that read captions and only for these; else OnetokError.
+        `tokens` are what `encode` gives; or ids (B, N) of any integer type, of torch, NumPy or as lists, as
+        `tokens_from_ids` takes them; or latents (B, N, C) of any float type. `text` has a caption for each image, for
+        tokenizers that read captions and only for these; what is longer than their text encoder reads is cut off with a
+        warning (OnetokWarning).
+        Raises OnetokError for another shape, ids outside the codebook, latents that are not finite, or other captions.
         """
-        latents = tokens.latents.to(self.device, torch.float32)  # (B, N, C)
-        expected = (self.tokens, self.model.config.quantizer.channels)
-        if latents.ndim != 3 or latents.shape[1:] != expected:
-            found, wanted = tuple(latents.shape), ", ".join(map(str, expected))
-            raise OnetokError(f"tokens: latents of shape {found}, expected (B, {wanted})")
+        if text is not None and self.text_encoder is not None:
+            warn_of_cuts(as_captions(text, "text", ONE_EACH), self.text_encoder.context_length)
+        return self.decode_silently(tokens, text)
+
+    @torch.no_grad()
+    def decode_silently(self, tokens: Tokens | Ids | Latents, text: Sequence[str] | None) -> Tensor:
+        """Decode as `decode` does, without its warning: for captions that were read before."""
+        if not isinstance(tokens, Tokens):
+            found = as_tensor(tokens, "tokens")
+            tokens = Tokens(found, None) if found.is_floating_point() else self.tokens_from_ids(found)
+        latents = as_latents(tokens.latents, self.tokens, self.model.config.quantizer.channels).to(
+            self.device
+        )
         states = self._read(text, len(latents))
         return self.model.decode(Tokens(latents, tokens.ids), states).clamp(0, 1)
 
-    def tokens_from_ids(self, ids: Tensor) -> Tokens:
-        """Return the tokens that ids (B, N) stand for, to decode what was stored as ids.
+    def tokens_from_ids(self, ids: Ids) -> Tokens:
+        """Return the tokens that ids (B, N) stand for, to decode what was stored as ids: latents (B, N, C) float32.
 
+        `ids` are of any integer type, uint16 as token caches keep them too, of torch, NumPy or as lists.
         Raises OnetokError for ids of another shape or outside the codebook, or where tokens are continuous.
         """
         if self.codebook_size is None:
             raise OnetokError(f"{self.name}: its tokens are continuous and have no ids")
-        if ids.ndim != 2 or ids.shape[1] != self.tokens:
-            raise OnetokError(f"ids: found shape {tuple(ids.shape)}, expected (B, {self.tokens})")
-        if ids.is_floating_point():
-            raise OnetokError(f"ids: found {str(ids.dtype).removeprefix('torch.')}, expected integers")
-        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < self.codebook_size:
-            found = f"{int(ids.min())} to {int(ids.max())}"
-            raise OnetokError(f"ids: found {found}, expected 0 to {self.codebook_size - 1}")
-        return self.model.tokens_from_ids(ids.to(self.device, torch.int64))
+        return self.model.tokens_from_ids(as_ids(ids, self.tokens, self.codebook_size).to(self.device))
 
     def save_pretrained(self, folder: str | Path, *, summary: str) -> None:
         """Write a folder that load_tokenizer reads on any machine."""
@@ -246,7 +270,7 @@ class ImageTokenizer:
     def _read(self, text: Sequence[str] | None, images: int) -> Tensor | None:
         """Return the text states (B, T, W) of captions, None for tokenizers that read none."""
         if text is not None:
-            self._check_text(text, images)
+            text = self._check_text(text, images)
         elif self.reads_text:
             raise OnetokError(f"{self.name}: reads captions: expected text, a list of one for each image")
         if self.text_encoder is None or text is None:
@@ -254,14 +278,13 @@ class ImageTokenizer:
         states = CaptionStates(self.text_encoder)
         return states(states.tokenize(text).to(self.device))
 
-    def _check_text(self, text: Sequence[str], images: int) -> None:
+    def _check_text(self, text: Sequence[str], images: int) -> list[str]:
         if not self.reads_text:
             raise OnetokError(f"{self.name}: reads no captions, but text was given")
-        if isinstance(text, str) or not all(isinstance(caption, str) for caption in text):
-            found = "one string" if isinstance(text, str) else "other things than strings"
-            raise OnetokError(f"text: found {found}, expected a list of captions, one for each image")
-        if len(text) != images:
-            raise OnetokError(f"text: found {len(text)} captions, expected {images}, one for each image")
+        captions = as_captions(text, "text", ONE_EACH)
+        if len(captions) != images:
+            raise OnetokError(f"text: found {len(captions)} captions, expected {images}, one for each image")
+        return captions
 
 
 def _whole(size: int) -> Images:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from onetok.errors import OnetokError
 
+# A folder of such a name was meant to be a file.
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+
 
 def places(names: Sequence[str], out: Path) -> list[Path]:
     """Return where pictures go: one to the file `out`, several into the folder `out` under their names.
@@ -17,6 +20,9 @@ def places(names: Sequence[str], out: Path) -> list[Path]:
         raise OnetokError(f"{shown(out)}: is a folder, expected --out FILE.png for one image")
     if len(names) == 1 and out.suffix.lower() != ".png":
         raise OnetokError(f"{shown(out)}: expected --out FILE.png, images are written as PNG files")
+    if len(names) > 1 and out.suffix.lower() in PICTURE_SUFFIXES and not out.is_dir():
+        text = f"{len(names)} images go into a folder, expected --out FOLDER without {out.suffix}"
+        raise OnetokError(f"{shown(out)}: {text}")
     if len(names) > 1 and out.exists() and not out.is_dir():
         raise OnetokError(f"{shown(out)}: is a file, expected a folder (--out) for {len(names)} images")
     if not out.parent.is_dir():
@@ -26,6 +32,12 @@ def places(names: Sequence[str], out: Path) -> list[Path]:
         if path.is_dir():
             raise OnetokError(f"{shown(path)}: is a folder, expected to write a file there (--out)")
     return paths
+
+
+def made_by_onetok(texts: Mapping[str, str]) -> dict[str, str]:
+    """Return what a PNG file says of how it was made, one line each: a function of what was asked for alone."""
+    printable = {key: text.encode("utf-8", "replace").decode("utf-8") for key, text in texts.items()}
+    return {"Software": "onetok", **printable}
 
 
 def write_all(files: Mapping[Path, bytes]) -> None:

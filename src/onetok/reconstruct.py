@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -11,7 +11,7 @@ from onetok.data.images import encode_png, to_float, to_uint8
 from onetok.errors import OnetokError
 from onetok.inference import ImageTokenizer, load_tokenizer
 from onetok.metrics.pixels import psnr
-from onetok.pictures import places, shown, write_all
+from onetok.pictures import made_by_onetok, places, shown, write_all
 
 
 def reconstruct(
@@ -34,21 +34,33 @@ def reconstruct(
     files: dict[Path, bytes] = {}
     lines = []
     for index, (image, pixels, path) in enumerate(zip(images, prepared, paths, strict=True)):
-        files[path], report = _rebuild(model, pixels, None if text is None else [text[index]])
+        caption = None if text is None else text[index]
+        # A tokenizer's folder by its name alone: the file may be passed on.
+        texts = {
+            "image": image.name,
+            "model": Path(tokenizer).name if Path(tokenizer).exists() else tokenizer,
+        }
+        texts |= {} if caption is None else {"prompt": caption}
+        files[path], report = _rebuild(model, pixels, caption, texts)
         lines.append(f"{shown(image)}: {report}, {shown(path)}")
     write_all(files)
     return lines
 
 
-def _rebuild(model: ImageTokenizer, pixels: Tensor, text: list[str] | None) -> tuple[bytes, str]:
-    """Return the PNG and the figures of one image (1, 3, S, S)."""
+def _rebuild(
+    model: ImageTokenizer, pixels: Tensor, caption: str | None, texts: Mapping[str, str]
+) -> tuple[bytes, str]:
+    """Return the PNG, with texts in it, and the figures of one image (1, 3, S, S)."""
+    text = None if caption is None else [caption]
     tokens = model.encode(pixels, text)
     rebuilt = to_uint8(model.decode(tokens, text)).cpu()
     shape = (
         f"ids {tuple(tokens.ids.shape)}" if tokens.ids is not None else f"{tokens.latents.shape[2]} channels"
     )
     (decibels,) = psnr(pixels, to_float(rebuilt)).tolist()
-    return encode_png(rebuilt[0].numpy()), f"{model.tokens} tokens, {shape}, PSNR {decibels:.2f} dB"
+    return encode_png(
+        rebuilt[0].numpy(), made_by_onetok(texts)
+    ), f"{model.tokens} tokens, {shape}, PSNR {decibels:.2f} dB"
 
 
 def _paths(images: Sequence[Path], out: Path) -> list[Path]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from onetok.data.batches import AugmentedImages, batches, caption_ids
-from onetok.data.captions import VOCABULARY, CaptionTokenizer
+from onetok.data.captions import VOCABULARY, CaptionTokenizer, say_cuts
 from onetok.data.class_names import imagenet_names, wordnet_synonyms
 from onetok.data.shards import Shards, write_shards
 from onetok.data.sources import read_splits
@@ -170,3 +170,19 @@ def test_where_nobody_reads_text_captions_have_no_length(tmp_path):
     np.save(tmp_path / "tokens.npy", np.zeros((2, 1, 4), dtype=np.uint8))
     np.save(tmp_path / "labels.npy", np.zeros(2, dtype=np.int32))
     assert TokenCache(tmp_path)(np.arange(2), np.arange(2)).captions.shape == (2, 0)
+
+
+def test_captions_that_are_cut_are_counted(capsys, monkeypatch):
+    captions = ["a red circle", "one two three four five six", "<end_of_text>" * 9, "one " * 50]
+    say_cuts("train_generator maskgen/vq", iter(captions), context_length=7)
+    assert capsys.readouterr().err == (
+        "warning: train_generator maskgen/vq: 2 of 4 captions are longer than the 5 tokens that the text encoder "
+        "reads and are cut off there, the first 'one two three four five six'\n"
+    )
+    monkeypatch.setattr("onetok.data.captions.LOOKED_AT", 2)
+    say_cuts("x", iter(captions), context_length=7)
+    assert "1 of the first 2 captions" in capsys.readouterr().err
+    say_cuts("x", ["a red circle"], context_length=5)
+    monkeypatch.setenv("RANK", "1")
+    say_cuts("x", captions, context_length=5)
+    assert capsys.readouterr().err == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from PIL import Image
 from onetok import generation, inference, load_generator
 from onetok.cli import main
 from onetok.data.images import to_uint8
-from onetok.errors import OnetokError
+from onetok.errors import OnetokError, OnetokWarning
 from onetok.generation import CaptionImageGenerator
 from onetok.models.maskgit import MaskGIT, MaskGITConfig
 from onetok.params import MaskedSampling, Study, WeightsFile
@@ -243,7 +244,47 @@ def test_captions_are_no_classes(told):
 
 def test_a_tensor_of_classes_is_a_list_of_them(told):
     generator = load_generator("maskgit/tiny")
+    assert generator.numbers(np.array([3, 5, 3], dtype=np.uint16)) == [3, 5, 13]
     assert generator.numbers(torch.tensor([3, 5, 3])) == generator.numbers([3, 5, 3]) == [3, 5, 13]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "text"),
+    [
+        ("maskgit/tiny", {"classes": 3}, "classes: found 3, expected a list of whole numbers"),
+        (
+            "maskgit/tiny",
+            {"classes": torch.tensor([[1, 2]])},
+            r"class tensor\(\[1, 2\]\): maskgit/tiny knows 0 to 9",
+        ),
+        ("maskgit/tiny", {"classes": [True]}, "class True: maskgit/tiny knows 0 to 9"),
+        ("maskgit/tiny", {"seed": "0"}, "seed '0': expected a whole number"),
+        ("maskgit/tiny", {"seed": 2**63}, f"seed {2**63}: expected 0 or more, below"),
+        ("maskgit/tiny", {"batch": 0}, "batch 0: expected 1 or more"),
+        ("maskgit/tiny", {"batch": 1.5}, "batch 1.5: expected a whole number"),
+        ("maskgit/tiny", {"sampling": None}, "sampling: found NoneType, expected a name"),
+        ("maskgen_tuned/vq", {"captions": None}, "captions: found NoneType, expected a list of captions"),
+        ("maskgen_tuned/vq", {"captions": ["a\udcff"]}, r"captions: 'a\\udcff' is not valid UTF-8"),
+        ("maskgen_tuned/vq", {"aesthetic": "6"}, "aesthetic 6: expected a finite number"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(told, name, given, text):
+    usual = {"classes": [3]} if name == "maskgit/tiny" else {"captions": ["a"]}
+    with pytest.raises(OnetokError, match=f"^{text}"):
+        load_generator(name).generate(**usual | {"sampling": name, "seed": 0} | given)
+
+
+LONG = "a red circle left of a blue square above a green triangle"
+
+
+def test_a_caption_that_is_cut_is_said(told, run):
+    generator = load_generator("maskgen_tuned/vq")
+    text = "caption 'a red circle left of a blue square above…': the last 6 of its 12 tokens are cut off, "
+    with pytest.warns(OnetokWarning) as caught:
+        generator.generate(["a", LONG, LONG], sampling="maskgen_tuned/vq", seed=0)
+    assert [str(warning.message) for warning in caught] == [f"{text}the text encoder reads 6"]
+    code, lines, errors = run(*SCENES, "--prompt", LONG, "--seed", 0, "--out", "a.png")
+    assert (code, len(lines), errors) == (0, 1, [f"warning: {text}the text encoder reads 6"])
 
 
 @pytest.mark.parametrize(
@@ -332,6 +373,10 @@ def test_settings_can_be_written_out(run, made):
         ({"--out": "results"}, "results: is a folder, expected --out FILE.png"),
         ({"--out": "none/a.png"}, "none: no such folder"),
         ({"--count": 2, "--out": "file"}, "file: is a file, expected a folder"),
+        (
+            {"--count": 4, "--out": "e.png"},
+            "e.png: 4 images go into a folder, expected --out FOLDER without .png",
+        ),
         ({"--device": "cuda:63"}, "device 'cuda:63'"),
     ],
 )
@@ -369,6 +414,25 @@ def test_prompts_are_drawn_to_numbered_files(run, told):
     assert len(firsts) == 3
     assert (told / "out/prompt-2-0.png").read_bytes() == (told / "a.png").read_bytes()
     assert not list(told.rglob("canary*"))
+
+
+def test_a_picture_says_how_it_was_made(run, told):
+    assert run(*SCENES, "--prompt", "ein Löwe 🦁", "--count", 2, "--seed", 5, "--out", "out")[0] == 0
+    texts = Image.open(told / "out/prompt-0-1.png").text
+    sampling = load_generator("maskgen_tuned/vq").settings("maskgen_tuned/vq").model_dump(mode="json")
+    assert json.loads(texts.pop("sampling")) == sampling
+    assert texts == {
+        "Software": "onetok",
+        "prompt": "ein Löwe 🦁",
+        "seed": "5",
+        "number": "1",
+        "aesthetic": "6.5",
+        "model": "maskgen_tuned/vq",
+        "tokenizer": "tatitok/scenes-vq",
+    }
+    assert run(*TINY, "--class", 3, "--seed", 0, "--out", "a.png")[0] == 0
+    texts = Image.open(told / "a.png").text
+    assert (texts["class"], texts["number"]) == ("3", "3") and "aesthetic" not in texts
 
 
 def test_the_score_is_given_on_the_command_line(run, told):

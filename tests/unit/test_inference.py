@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from safetensors.torch import save_file
 from onetok import inference, load_tokenizer
 from onetok.cli import main
 from onetok.digests import sha256
-from onetok.errors import OnetokError
+from onetok.errors import OnetokError, OnetokWarning
 from onetok.hub import Card, Pretrained, save_pretrained
 from onetok.inference import ImageTokenizer
 from onetok.models.classifier import Classifier, ClassifierConfig
@@ -254,7 +255,9 @@ def test_tensors_of_another_shape_are_named(folder):
     for images in (
         torch.rand(3, 32, 32),
         torch.rand(1, 3, 16, 16),
-        torch.zeros(1, 3, 32, 32, dtype=torch.uint8),
+        torch.zeros(1, 3, 32, 32, dtype=torch.int64),
+        np.zeros((1, 32, 32, 1), dtype=np.uint8),
+        np.zeros((2, 16, 16, 3), dtype=np.uint8),
     ):
         with pytest.raises(OnetokError, match=r"images: found .*, expected \(B, 3, 32, 32\) float"):
             tokenizer.encode(images)
@@ -267,6 +270,122 @@ def test_tensors_of_another_shape_are_named(folder):
     tokens = tokenizer.encode(torch.rand(1, 3, 32, 32))
     with pytest.raises(OnetokError, match=r"latents of shape \(1, 5, 4\), expected \(B, 6, 4\)"):
         tokenizer.decode(tokens._replace(latents=tokens.latents[:, :5]))
+
+
+def test_pixels_of_any_type_are_the_same(folder):
+    tokenizer = load_tokenizer(folder)
+    levels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    expected = tokenizer.encode(levels.float() / 255).ids
+    last = levels.numpy().transpose(0, 2, 3, 1)
+    for images in (
+        levels,
+        levels.numpy(),
+        last,
+        last[:, ::-1][:, ::-1],  # negative strides
+        last / 255,
+        last.astype(">f4") / 255,
+        levels.double() / 255,
+        [levels[0], levels[1:]],
+        list(levels.numpy()),
+    ):
+        assert torch.equal(tokenizer.encode(images).ids, expected)
+    assert tokenizer.encode([]).ids.shape == (0, 6)
+
+
+def test_pictures_are_prepared_on_the_way(folder, tmp_path):
+    tokenizer, path = load_tokenizer(folder), picture(tmp_path / "a.png")
+    image = Image.open(path)
+    expected = tokenizer.encode(tokenizer.prepare(path)).ids
+    with path.open("rb") as stream:
+        for images in (path, str(path), image, path.read_bytes(), np.asarray(image), stream):
+            assert torch.equal(tokenizer.encode(images).ids, expected)
+    assert torch.equal(tokenizer.encode([path, image]).ids, expected.repeat(2, 1))
+    grey = np.asarray(image.convert("L"))
+    assert torch.equal(tokenizer.prepare(grey), tokenizer.prepare(image.convert("L")))
+
+
+@pytest.mark.parametrize(
+    ("images", "text"),
+    [
+        (
+            torch.rand(1, 3, 32, 32) * 2 - 1,
+            r"values from -0.99\d* to 0.99\d*, expected floats in \[0, 1\] .*x / 2",
+        ),
+        (torch.rand(1, 3, 32, 32) * 255, r"expected floats in \[0, 1\] or uint8; x / 255"),
+        (torch.linspace(-0.1, 1.1, 3072).view(1, 3, 32, 32), r"from -0.1 to 1.1, .*clamp\(0, 1\)"),
+        (torch.full((1, 3, 32, 32), torch.nan), "from nan to nan"),
+        (torch.full((1, 3, 32, 32), torch.inf), "from inf to inf"),
+        (np.zeros((40, 50, 3)), r"image: found \(40, 50, 3\) float64, expected uint8 \(H, W, 3\)"),
+        (
+            np.zeros((1, 3, 32, 32), dtype=object),
+            "images: found ndarray of object, expected an array of numbers",
+        ),
+        (None, "image: found NoneType, expected a path"),
+        (3, "image: found int, expected a path"),
+        ([None], "image: found NoneType, expected a path"),
+        ("nowhere.png", "nowhere.png: no such file"),
+    ],
+)
+def test_what_holds_no_images_is_said(images, text, folder):
+    with pytest.raises(OnetokError, match=text) as raised:
+        load_tokenizer(folder).encode(images)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "int16", "uint32", "int64", "uint64", ">u2"])
+def test_ids_of_any_integer_type_are_decoded(kind, folder, tmp_path):
+    tokenizer = load_tokenizer(folder)
+    ids = np.random.default_rng(0).integers(0, 32, (2, 6))
+    expected = tokenizer.decode(tokenizer.tokens_from_ids(torch.from_numpy(ids)))
+    array = ids.astype(kind)
+    np.save(tmp_path / "tokens.npy", array)
+    for found in (array, np.load(tmp_path / "tokens.npy", mmap_mode="r"), array.tolist()):
+        assert torch.equal(tokenizer.decode(found), expected)
+        assert torch.equal(tokenizer.decode(tokenizer.tokens_from_ids(found)), expected)
+    if array.dtype.isnative:
+        assert torch.equal(tokenizer.decode(torch.from_numpy(array)), expected)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text"),
+    [
+        (torch.tensor([[0, 1, 2, 3, 4, 32]], dtype=torch.uint16), "ids: found 0 to 32, expected 0 to 31"),
+        (np.array([[0, 1, 2, 3, 4, -1]], dtype=np.int8), "ids: found -1 to 4, expected 0 to 31"),
+        (np.zeros((1, 6), dtype=bool), "ids: found bool, expected integers"),
+        ([[0, 1], [2]], "tokens: .*expected an array"),
+        ([["a"] * 6], "tokens: found list of <U1, expected an array of numbers"),
+        (None, "tokens: found NoneType of object, expected an array of numbers"),
+        (np.zeros((1, 6)), r"tokens: latents of shape \(1, 6\), expected \(B, 6, 4\)"),
+        (np.full((1, 6, 4), np.nan), "tokens: latents that are NaN or infinite"),
+        (np.zeros((1, 6, 4), dtype=complex), "tokens: found ndarray of complex128"),
+    ],
+)
+def test_what_holds_no_tokens_is_said(tokens, text, folder):
+    with pytest.raises(OnetokError, match=text) as raised:
+        load_tokenizer(folder).decode(tokens)
+    assert "\n" not in str(raised.value)
+
+
+def test_continuous_tokens_are_decoded_as_caches_keep_them(tmp_path):
+    save_pretrained(make("kl"), tmp_path / "kl", images=IMAGES, card=CARD)
+    tokenizer = load_tokenizer(tmp_path / "kl")
+    latents = torch.randn(2, 6, 4).half()
+    expected = tokenizer.decode(Tokens(latents, None))
+    for tokens in (latents, latents.numpy(), latents.double()):
+        assert torch.equal(tokenizer.decode(tokens), expected)
+
+
+def test_captions_that_are_cut_are_said(captioned):
+    tokenizer = load_tokenizer(captioned)
+    tokens = tokenizer.encode(torch.rand(1, 3, 32, 32))
+    long = "a red circle left of a blue square above a green triangle"
+    with pytest.warns(
+        OnetokWarning, match="^caption 'a red circle left of a blue square above…': the last 6 of its 12 "
+    ):
+        cut = tokenizer.decode(tokens, [long])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(tokenizer.decode(tokens, ["a red circle left of a"]), cut)
 
 
 def test_what_is_in_use_can_be_saved_again(captioned, tmp_path):
@@ -355,7 +474,9 @@ def test_one_image_is_reconstructed_to_a_file(run, folder, tmp_path):
     code, lines, _ = run("reconstruct", image, "--tokenizer", folder, "--out", out)
     assert code == 0 and len(lines) == 1
     assert lines[0].startswith(f"{image}: 6 tokens, ids (1, 6), PSNR ") and lines[0].endswith(f" dB, {out}")
-    assert Image.open(out).size == (32, 32)
+    written = Image.open(out)
+    assert written.size == (32, 32)
+    assert written.text == {"Software": "onetok", "image": "a.png", "model": "saved"}
 
 
 def test_continuous_tokens_are_told_by_their_channels(run, tmp_path):
@@ -380,6 +501,7 @@ def test_captions_are_data(run, captioned, tmp_path):
         assert code == 0
         written.append(out.read_bytes())
     assert written[0] != written[1]
+    assert Image.open(out).text["prompt"] == "'; rm -r"
 
 
 def wrong(tmp_path):
@@ -401,6 +523,12 @@ def wrong(tmp_path):
     yield [image], [*saved, "--out", tmp_path / "out.jpg"], "expected --out FILE.png"
     yield [image], [*saved, "--out", image], "is one of the images, expected another --out"
     yield [image, image], [*saved, "--out", file], "is a file, expected a folder"
+    yield (
+        [image, twin],
+        [*saved, "--out", tmp_path / "e.png"],
+        "e.png: 2 images go into a folder, expected --out FOLDER",
+    )
+    yield [image, twin], [*saved, "--out", tmp_path / "e.JPG"], "e.JPG: 2 images go into a folder"
     yield [image, twin], [*saved, "--out", tmp_path / "out"], "a.png: would hold both"
     yield [image], [*saved, "--out", out, "--text", "a"], "reads no captions, but text was given"
     yield [image], [*text, "--out", out], "reads captions: expected text"
@@ -408,7 +536,7 @@ def wrong(tmp_path):
     yield [image], [*saved, "--out", out, "--device", "cuda:63"], "device 'cuda:63'"
 
 
-@pytest.mark.parametrize("case", range(16))
+@pytest.mark.parametrize("case", range(18))
 def test_what_cannot_be_done_is_one_line_and_leaves_nothing(case, run, folder, captioned, tmp_path):
     images, options, text = list(wrong(tmp_path))[case]
     before = {path: path.read_bytes() if path.is_file() else b"" for path in tmp_path.rglob("*")}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from onetok.data.sources import RESAMPLING
@@ -119,8 +121,11 @@ def to_uint8(images: Tensor) -> Tensor:
     return (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def encode_png(pixels: NDArray[Any]) -> bytes:
-    """(3, H, W) uint8 → a PNG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(buffer, format="PNG")
+def encode_png(pixels: NDArray[Any], texts: Mapping[str, str] | None = None) -> bytes:
+    """(3, H, W) uint8 → a PNG file; `texts` are kept in it by their keywords, as Pillow's `image.text` reads them."""
+    buffer, chunks = io.BytesIO(), PngInfo()
+    for keyword, text in (texts or {}).items():
+        chunks.add_itxt(keyword, text)
+    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    image.save(buffer, format="PNG", pnginfo=chunks)
     return buffer.getvalue()

@@ -11,7 +11,7 @@ Legend: M images · b samples · T token ids of a caption · S, P widths of the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -141,6 +141,13 @@ class TextCache:
         kinds = (augmented & (spans[:, 1, 1] >= 0)).astype(np.int64)
         with (self.folder / "texts.bin").open("rb") as stream:
             return [_read(stream, *span) for span in spans[np.arange(len(images)), kinds]]
+
+    def captions(self) -> Iterator[str]:
+        """Yield the captions of every image, then where there are others the augmented ones."""
+        for augmented in (False, True):
+            for start in range(0, len(self.aesthetics), 1000):
+                images = np.arange(start, min(start + 1000, len(self.aesthetics)))
+                yield from self.texts(images, np.full(len(images), augmented))
 
     def states(self, images: NDArray[np.int64], augmented: NDArray[np.bool_]) -> dict[str, Tensor]:
         """Return `sequence` (b, T, S) and `pooled` (b, P) float32."""

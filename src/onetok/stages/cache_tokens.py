@@ -11,9 +11,10 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from torch import Tensor
 
+from onetok.data.captions import say_cuts
 from onetok.data.images import five_crops, prepare, to_float
 from onetok.data.shards import Shards
-from onetok.data.texts import write_states, write_texts
+from onetok.data.texts import texts_of, write_states, write_texts
 from onetok.data.tokens import to_stored
 from onetok.params import CachedStates, Captions, Tokens
 from onetok.registry import load_encoder, load_tokenizer
@@ -81,6 +82,11 @@ def cache_captions(captions: Captions, batch: int, shards: Shards, context: Cont
     prefixes = captions.augmented_prefixes
     if isinstance(captions, CachedStates):
         encoder = load_encoder(captions.text, context.device)
+        texts = (texts_of(shards, image, prefixes) for image in range(len(shards)))
+        said = (
+            caption for text in texts for caption in (text.caption, text.augmented) if caption is not None
+        )
+        say_cuts(f"cache_tokens {context.job.name}", said, encoder.context_length)
         write_states(folder, shards, prefixes, encoder, batch, context.device)
     else:
         write_texts(folder, shards, prefixes)

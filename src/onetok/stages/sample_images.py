@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from onetok.data.captions import say_cuts
 from onetok.data.images import encode_png
 from onetok.data.levels import to_levels
 from onetok.data.shards import write_shards
@@ -100,6 +101,8 @@ class Captions:
         assert isinstance(benchmark, SampledBenchmark)
         self.shards = open_reference(benchmark)
         self.shards.check_captions()
+        captions = (self.shards.caption(i) for i in range(len(self.shards)))
+        say_cuts(f"sample_images {context.job.name}", captions, encoder.tokenize.context_length)
         self.groups = len(self.shards)  # of which the number of samples is a multiple
         self.order = np.arange(self.groups)
         if text.captions == "shuffled":

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from onetok.data.batches import AugmentedImages, image_batches
-from onetok.data.captions import CaptionTokenizer
+from onetok.data.captions import CaptionTokenizer, say_cuts
 from onetok.data.shards import Shards
 from onetok.metrics.features import CaptionClassifier, FeatureExtractor, class_accuracy, extract_features
 from onetok.models.lpips import LPIPS, LPIPSConfig, published_state
@@ -86,6 +86,8 @@ def train_clip(context: Context, entry: CLIPEncoder) -> None:
     train.check_captions()
     val.check_captions()
     tokenize = CaptionTokenizer(context_length=entry.model.context_length)
+    captions = (train.caption(i) for i in range(len(train)))
+    say_cuts(f"train_encoder {context.job.name}", captions, tokenize.context_length)
 
     def build() -> tuple[Task, nn.Module]:
         model = build_clip(entry)

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from onetok.data.batches import Batch, ReadBatch
-from onetok.data.captions import CaptionTokenizer
+from onetok.data.captions import CaptionTokenizer, say_cuts
 from onetok.data.texts import CaptionedTokens, TextCache
 from onetok.data.tokens import TokenCache
 from onetok.derived import text_shape, token_shape
@@ -55,6 +55,7 @@ def read_texts(
     read = CaptionedTokens(cache, texts, entry.captions.augmented, entry.training.seed, tokenize)
     if texts.encoded:  # no encoder is needed
         return read, CachedCaptions(texts.empty_states())
+    say_cuts(f"train_generator {context.job.name}", texts.captions(), tokenize.context_length)
     return read, EncodedCaptions(load_encoder(entry.text, context.device))
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from onetok.data.batches import AugmentedImages, caption_ids
+from onetok.data.captions import say_cuts
 from onetok.data.images import prepare
 from onetok.data.shards import Shards
 from onetok.params import PixelTokenizer, TrainedTokenizer
@@ -38,6 +39,8 @@ def build_task(context: Context, entry: TrainedTokenizer) -> tuple[Task, nn.Modu
     if objective.tokenize is not None:
         train.check_captions()
         val.check_captions()
+        captions = (train.caption(i) for i in range(len(train)))
+        say_cuts(f"train_tokenizer {context.job.name}", captions, objective.tokenize.context_length)
     shown = np.linspace(0, len(val) - 1, PICTURES).astype(int)
     pixels = torch.from_numpy(np.stack([prepare(val.image(i), entry.images) for i in shown]))
     task = tokenizer_task(
