@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -114,6 +115,16 @@ def run(task: Task, training: params.TokenizerTraining, scratch: Path) -> tuple[
     return train(task, training, Accelerator(cpu=True), scratch, "test", lambda *_: None)
 
 
+def stopping_after(task: Task, steps: int) -> Task:
+    def some(start: int) -> Iterator[Batch]:
+        for index, batch in enumerate(task.batches(start)):
+            if index == steps:
+                raise InterruptedRunError
+            yield batch
+
+    return dataclasses.replace(task, batches=some)
+
+
 def every_tensor(task: Task, exported: nn.Module) -> dict[str, Tensor]:
     """Return weights, running means, moments of the optimizers, and the average."""
     tensors = {f"exported.{name}": tensor for name, tensor in exported.state_dict().items()}
@@ -134,17 +145,8 @@ def test_resuming_changes_no_bit(tmp_path, start, accumulation):
     whole = every_tensor(task, exported)
 
     task, training = build(adversarial, accumulation=accumulation)
-    batches = task.batches
-
-    def three_batches(start: int):
-        for index, batch in enumerate(batches(start)):
-            if index == 3:
-                raise InterruptedRunError
-            yield batch
-
-    object.__setattr__(task, "batches", three_batches)
     with pytest.raises(InterruptedRunError):
-        run(task, training, tmp_path / "parts")
+        run(stopping_after(task, 3), training, tmp_path / "parts")
 
     task, training = build(adversarial, accumulation=accumulation)
     for phase in task.phases:  # nothing may come from the initialisation
@@ -279,7 +281,7 @@ def test_the_papers_discriminators_end_at_the_rate_of_the_release(name, end):
 
 
 def test_two_processes_train_as_one(tmp_path):
-    """LeCam, hinge, codebook and usage are functions of the global batch."""
+    """LeCam, hinge, codebook and usage are functions of the global batch, and so they are after an interruption."""
     task, training = build()
     one, history = run(task, training, tmp_path / "one")
     torch.multiprocessing.spawn(_train_as_rank, (tmp_path, _free_port()), nprocs=2)
@@ -295,6 +297,9 @@ def _train_as_rank(rank: int, folder: Path, port: int) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
     accelerator = Accelerator(cpu=True)
     assert accelerator.num_processes == 2
+    task, training = build()
+    with pytest.raises(InterruptedRunError):
+        train(stopping_after(task, 4), training, accelerator, folder / "two", "test", lambda *_: None)
     task, training = build()
     exported, history = train(task, training, accelerator, folder / "two", "test", lambda *_: None)
     if accelerator.is_main_process:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -23,10 +24,12 @@ from onetok.pretrained import from_published
 from onetok.sampling.schedules import MaskSchedule
 from onetok.stages.fit import check_precision
 from onetok.stages.runtime import set_tf32
+from onetok.study import load_study
 from onetok.training.checkpoints import latest_checkpoint, save_checkpoint
 from onetok.training.loop import train
 from onetok.training.optimizers import decays
 from onetok.training.tasks import NO_DECAY, MaskedGeneratorObjective, labels_of, single_phase
+from tests.conftest import REPOSITORY
 from tests.parity.cases import load_case
 from tests.unit.test_sampling import CONFIG
 
@@ -125,6 +128,13 @@ def test_every_part_of_a_u_vit_learns():
     losses = MaskedGeneratorObjective(model, labels_of, MaskSchedule("arccos"), settings_)(batch, 0)
     losses["total"].backward()
     assert all(p.grad is not None and p.grad.any() for p in model.parameters())
+
+
+def test_the_papers_u_vit_is_trained_without_dropout_in_its_blocks():
+    settings_ = load_study(REPOSITORY).generators["maskgit/uvit-s128"].model
+    config = replace(CONFIG, dropout=settings_.dropout, attention_dropout=settings_.attention_dropout)
+    model, batch = MaskGITUViT(config).train(), Ids()(None, torch.arange(8).numpy())
+    assert torch.equal(model(batch.inputs, batch.labels), model(batch.inputs, batch.labels))
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_an_error(tmp_path):
