@@ -11,20 +11,19 @@ Legend: B batch · S side of the tokenizer's images · N tokens · C token chann
 
 from __future__ import annotations
 
-import io
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from onetok.data.captions import warn_of_cuts
-from onetok.data.images import crop_centre, to_float, to_rgb
-from onetok.errors import OnetokError, nearest, one_line
+from onetok.data.folders import IMAGE_BYTES, read_file
+from onetok.data.images import check_resized, crop_centre, decode, to_float, to_rgb
+from onetok.errors import OnetokError, nearest
 from onetok.hub import Card, Pretrained, from_pretrained, push_to_hub, save_pretrained, tokens_an_image
 from onetok.inputs import (
     Ids,
@@ -44,6 +43,7 @@ from onetok.models.text_encoder import CaptionStates
 from onetok.models.titok import TiTok
 from onetok.models.vqgan import VQGAN
 from onetok.params import READS_TEXT, Images, Study
+from onetok.pictures import shown
 from onetok.plan import Artefact
 from onetok.published import Entry, load_published
 from onetok.receipts import check_artefact, read_receipt
@@ -306,23 +306,10 @@ def _check_text_encoder(name: str, config: TATiTokConfig, encoder: Any) -> None:
 
 def _open(image: Image.Image | bytes | str | Path, images: Images) -> Image.Image:
     """Return an upright RGB image whose resized form fits in memory."""
-    shown = str(image) if isinstance(image, str | Path) else "image"
-    if isinstance(image, str | Path) and not Path(image).is_file():
-        found = "a folder" if Path(image).is_dir() else "no such file"
-        raise OnetokError(f"{shown}: {found}, expected an image file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice as large is an error
-            opened = image if isinstance(image, Image.Image) else Image.open(_source(image))
-            rgb = to_rgb(ImageOps.exif_transpose(opened))
-    except Exception as error:  # Pillow's readers raise whatever a damaged file makes them
-        raise OnetokError(f"{shown}: not a readable image: {one_line(error)}") from None
-    scale = images.shorter_edge / min(rgb.size)
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and rgb.width * rgb.height * scale**2 > limit:
-        raise OnetokError(f"{shown}: {rgb.width} x {rgb.height} px is too long and narrow to be resized")
+    place = shown(image) if isinstance(image, str | Path) else "image"
+    if isinstance(image, Image.Image):
+        rgb = to_rgb(image, place)
+    else:
+        rgb = decode(image if isinstance(image, bytes) else read_file(Path(image), IMAGE_BYTES), place)
+    check_resized(rgb, images, place)
     return rgb
-
-
-def _source(image: bytes | str | Path) -> io.BytesIO | Path:
-    return io.BytesIO(image) if isinstance(image, bytes) else Path(image)

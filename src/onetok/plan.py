@@ -58,7 +58,7 @@ from onetok.params import (
 
 # Raise a stage's number when a change of its code changes what it writes: everything below is then made again.
 VERSIONS = {
-    "convert_dataset": 1,
+    "convert_dataset": 2,
     "train_encoder": 1,
     "train_tokenizer": 2,
     "cache_tokens": 2,
@@ -218,7 +218,7 @@ def _dataset(study: Study, name: str) -> Job:
         params=_dump(study.datasets[name]),
         inputs=(),
         payloads=(),
-        outputs=("shards",),
+        outputs=("shards", "report.json"),
     )
 
 

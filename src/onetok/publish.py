@@ -25,6 +25,7 @@ EVIDENCE = (
     "accuracy.json",
     "contact-sheet.png",
     "figure.png",
+    "report.json",
     "reconstructions.png",
     "scalars.csv",
     "scores.json",

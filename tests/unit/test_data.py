@@ -98,7 +98,7 @@ def test_a_truncated_shard_is_an_error(tmp_path):
 
 
 def test_two_samples_of_one_key_are_refused(tmp_path):
-    with pytest.raises(OnetokError, match=r"2 samples have the key '.+', expected unique keys"):
+    with pytest.raises(OnetokError, match="two samples have the key 'key-0', expected unique keys"):
         write_shards([samples()[0], samples()[0]], tmp_path, samples_per_shard=1)
 
 
@@ -142,7 +142,7 @@ def test_image_folder_keeps_bytes_and_captions(folder_dataset):
     assert [s.label for s in train] == [0, 0, 0, 1, 1, 1]
     assert train[0].image == (folder_dataset / "train/cat/0.png").read_bytes()
     assert train[0].caption == '"a cat"; rm -rf ~ $(x)\n日本' and train[1].caption is None
-    assert train[0].key == "train-cat-0"
+    assert train[0].key == "train/cat/0"
 
 
 def test_image_folder_without_splits_is_held_out(folder_dataset):
@@ -154,7 +154,7 @@ def test_image_folder_without_splits_is_held_out(folder_dataset):
 def test_images_for_evaluation_alone_have_no_train_split(folder_dataset):
     splits = read_splits(folder_params(folder_dataset / "val", {"kind": "evaluation"}))
     assert {name: [s.key for s in split] for name, split in splits.items()} == {
-        "val": [f"{name}-{i}" for name in ("cat", "dog") for i in range(3)]
+        "val": [f"{name}/{i}" for name in ("cat", "dog") for i in range(3)]
     }
 
 
@@ -182,7 +182,7 @@ def test_a_name_that_is_not_utf_8_is_said_before_anything_is_read(folder_dataset
 
 def test_wrong_number_of_classes(folder_dataset):
     dataset = folder_params(folder_dataset, {"kind": "folders", "train": "train", "val": "val"})
-    with pytest.raises(OnetokError, match="found 2 classes, expected 5"):
+    with pytest.raises(OnetokError, match=r"pictures/train: 2 class sub-folders \(cat, dog\), expected 5"):
         read_splits(dataset.model_copy(update={"classes": 5}))
 
 

@@ -399,9 +399,7 @@ def test_what_is_in_use_can_be_saved_again(captioned, tmp_path):
 # ---------------------------------------------------------------------------------------------- images
 
 
-@pytest.mark.parametrize(
-    "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "F", "I;16"]
-)
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I;16"])
 @pytest.mark.parametrize("size", [(64, 48), (1, 1), (31, 200)])
 def test_an_image_of_any_mode_and_size_is_prepared(mode, size, folder):
     tokenizer = load_tokenizer(folder)
@@ -440,16 +438,15 @@ def test_what_is_no_image_is_named(folder, tmp_path, monkeypatch):
         with pytest.raises(OnetokError, match=r"a.png: not a readable image: ") as raised:
             tokenizer.prepare(path)
         assert "\n" not in str(raised.value)
-    with pytest.raises(OnetokError, match=r"b.png: no such file, expected an image file"):
+    with pytest.raises(OnetokError, match=r"b.png: no such file, expected a file"):
         tokenizer.prepare(tmp_path / "b.png")
-    with pytest.raises(OnetokError, match="a folder, expected an image file"):
+    with pytest.raises(OnetokError, match="a folder, expected a file"):
         tokenizer.prepare(tmp_path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(OnetokError, match=r"image: not a readable image: .*exceeds limit"):
         tokenizer.prepare(content)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20_000)
-    with pytest.raises(OnetokError, match="1 x 400 px is too long and narrow"):
-        tokenizer.prepare(Image.new("L", (1, 400)))
+    with pytest.raises(OnetokError, match="1 x 70000 px is too long and narrow to be resized"):
+        tokenizer.prepare(Image.new("L", (1, 70_000)))
 
 
 # ---------------------------------------------------------------------------------------------- command line

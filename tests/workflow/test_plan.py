@@ -186,6 +186,7 @@ def test_what_is_made_needs_no_snakemake(smallest):
     shards = smallest / job.artefact.folder / "shards"
     shards.mkdir(parents=True)
     (shards / "one").write_text("1")
+    (shards.parent / "report.json").write_text("{}")
     write_receipt(job, smallest, {})
     assert is_made(smallest, [receipt]) and not is_made(smallest, [receipt, "all"])
     (shards / "one").write_text("12")

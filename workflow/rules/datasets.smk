@@ -4,7 +4,7 @@ REQUIRED INPUTS:
     nothing but what params/datasets name as the source
 
 OUTPUTS:
-    results/datasets/<family>/<variant>/{receipt.json, shards/<split>/}
+    results/datasets/<family>/<variant>/{receipt.json, report.json, shards/<split>/}
 """
 
 
@@ -12,6 +12,7 @@ rule convert_dataset:
     """Convert dataset {wildcards.family}/{wildcards.variant} to shards."""
     output:
         receipt="results/datasets/{family}/{variant}/receipt.json",
+        report="results/datasets/{family}/{variant}/report.json",
         shards=directory("results/datasets/{family}/{variant}/shards"),
     log:
         "results/logs/convert_dataset/{family}/{variant}/log.txt",

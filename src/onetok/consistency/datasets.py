@@ -48,6 +48,12 @@ def check_dataset(study: Study, dataset: Dataset) -> Iterator[str]:
     ):
         text = f"split.per_class {split.per_class} leaves nothing to train on"
         yield f"{text}: the smallest class of digits has {DIGITS_PER_CLASS} images"
+    if isinstance(source, ImageFolderSource):
+        skips = source.on_bad_sample == "skip"
+        if skips and source.max_bad_share is None:
+            yield "source.max_bad_share: missing, on_bad_sample skip needs the largest share that may be skipped"
+        if not skips and source.max_bad_share is not None:
+            yield f"source.max_bad_share: found {source.max_bad_share:g}, but on_bad_sample is fail"
     names = source.class_names if isinstance(source, ImageFolderSource) else "folders"
     if names != "folders" and dataset.classes != IMAGENET_CLASSES:
         yield f"source.class_names: {names} needs {IMAGENET_CLASSES} classes, found {dataset.classes}"

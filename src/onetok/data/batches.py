@@ -150,9 +150,12 @@ class _CentreCrops:
     images: Images
     batch: int
 
+    def _prepared(self, i: int) -> NDArray[np.uint8]:
+        return prepare(self.shards.image(i), self.images, self.shards.place(i))
+
     def __call__(self, number: int) -> Tensor:
         rows = range(number * self.batch, min((number + 1) * self.batch, len(self.shards)))
-        return torch.from_numpy(np.stack([prepare(self.shards.image(i), self.images) for i in rows]))
+        return torch.from_numpy(np.stack([self._prepared(i) for i in rows]))
 
 
 def image_batches(shards: Shards, images: Images, batch: int, workers: int) -> Iterator[Tensor]:
@@ -170,7 +173,12 @@ class AugmentedImages:
 
     def __call__(self, positions: NDArray[np.int64], indices: NDArray[np.int64]) -> Batch:
         views = [
-            augment(self.shards.image(int(i)), self.images, np.random.default_rng([self.seed, 1, int(p)]))
+            augment(
+                self.shards.image(int(i)),
+                self.images,
+                np.random.default_rng([self.seed, 1, int(p)]),
+                self.shards.place(int(i)),
+            )
             for p, i in zip(positions, indices, strict=True)
         ]
         labels: NDArray[Any] = self.shards.labels[indices].astype(np.int64)

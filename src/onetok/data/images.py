@@ -1,35 +1,136 @@
-"""Images: from an encoded file to a square uint8 tensor (3, S, S), and to floats in [0, 1]."""
+"""Images: from an encoded file to a square uint8 tensor (3, S, S), and to floats in [0, 1].
+
+What a file's pixels are is one rule for all that reads images, conversion, training, evaluation and the public calls:
+
+    rotation         turned upright as the EXIF tag says
+    transparency     dropped: the colours that are stored count, whatever their opacity
+    palettes, grey, black and white, CMYK, YCbCr, HSV, LAB      converted by Pillow, without colour profiles
+    16-bit grey      divided by 257, 65535 is white; of 16-bit colours the upper byte
+    float grey       [0, 1], 1 is white; refused where any value lies outside
+    32-bit integers  refused: nothing says which value is white
+    several frames   the first
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import struct
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from onetok.data.sources import RESAMPLING
+from onetok.errors import OnetokError, one_line
 from onetok.params import Images, TrainingImages
 
 Pixels = NDArray[np.uint8]
 
+RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+# What is tried on an image file. Pillow knows more, of which EPS would start another program.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+LONGEST = 256  # the longer edge over the shorter one, of images that datasets take
+RESIZED = 2**26  # pixels of a resized image, of which Pillow keeps 4 bytes each
 
-def decode(content: bytes) -> Image.Image:
-    """Decode an image file of any mode to RGB; transparency and EXIF rotation are ignored, as the papers do."""
-    with Image.open(io.BytesIO(content)) as image:
-        return to_rgb(image)
+_UPRIGHT = {  # of the EXIF tag's values
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey levels, which convert() would clip to white
-        levels = (np.asarray(image) / 257).round().clip(0, 255)
-        return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")
+def decode(content: bytes, place: str = "image") -> Image.Image:
+    """Decode an image file to upright RGB; `place` is for messages.
+
+    Raises OnetokError for what is no readable image, is larger than Pillow decodes, or whose values have no white.
+    """
+    with _one_line(place):
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    return to_rgb(image, place)
+
+
+@contextmanager
+def _one_line(place: str) -> Iterator[None]:
+    """Turn whatever a damaged file makes Pillow's readers raise into an OnetokError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of oddities in metadata, and below twice the largest size
+            yield
+    except OnetokError:
+        raise
+    except Exception as error:
+        raise OnetokError(f"{place}: not a readable image: {one_line(error)}") from None
+
+
+def to_rgb(image: Image.Image, place: str) -> Image.Image:
+    """Return an opened image as upright RGB; `place` is for messages.
+
+    Raises OnetokError as `decode` does.
+    """
+    with _one_line(place):
+        image.load()  # all of it: verify() lets a truncated file pass
+        orientation = _orientation(image)
+        if image.mode.startswith("I;16"):
+            image = _grey(np.asarray(image) / 257)
+        elif image.mode == "F":
+            levels = np.asarray(image)
+            if not (levels.min() >= 0 and levels.max() <= 1):
+                found = f"float values from {levels.min():g} to {levels.max():g}"
+                raise OnetokError(f"{place}: {found}, expected 0 to 1, or 8 or 16 bits a channel")
+            image = _grey(levels * 255)
+        elif image.mode == "I":
+            expected = "expected 8 or 16 bits a channel, or float values in [0, 1]"
+            raise OnetokError(f"{place}: 32-bit integers, of which none is known to be white, {expected}")
+        rgb = image.convert("RGB")
+        return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
+def _grey(levels: NDArray[Any]) -> Image.Image:
+    return Image.fromarray(levels.round().clip(0, 255).astype(np.uint8))
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return EXIF's orientation; damaged metadata has none and spoils no picture."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
+        return 1
+
+
+def check_shape(image: Image.Image, place: str) -> None:
+    """Raise OnetokError for an image so narrow that, resized, it would fill the memory."""
+    if max(image.size) > LONGEST * min(image.size):
+        found = f"{image.width} x {image.height} px is too long and narrow"
+        raise OnetokError(f"{place}: {found}, expected a longer edge of at most {LONGEST} times the shorter")
+
+
+def check_resized(image: Image.Image, images: Images, place: str) -> None:
+    """Raise OnetokError for an image that `resize` would make too large for memory."""
+    scale = images.shorter_edge / min(image.size)
+    if image.width * image.height * scale**2 > RESIZED:
+        found = f"{image.width} x {image.height} px is too long and narrow to be resized"
+        raise OnetokError(f"{place}: {found} to a shorter edge of {images.shorter_edge} px")
+
+
+def _open(content: bytes, images: Images, place: str) -> Image.Image:
+    """Return an image file as upright RGB that can be resized."""
+    image = decode(content, place)
+    check_resized(image, images, place)
+    return image
 
 
 def resize(image: Image.Image, images: Images) -> Image.Image:
@@ -54,9 +155,9 @@ def _adm_centre_crop(image: Image.Image, edge: int, resampling: Image.Resampling
     return image.crop((left, top, left + edge, top + edge))
 
 
-def prepare(content: bytes, images: Images) -> Pixels:
-    """Return the centre crop of an image file: (3, S, S) uint8."""
-    return crop_centre(decode(content), images)
+def prepare(content: bytes, images: Images, place: str = "image") -> Pixels:
+    """Return the centre crop of an image file: (3, S, S) uint8; `place` is for messages."""
+    return crop_centre(_open(content, images, place), images)
 
 
 def crop_centre(image: Image.Image, images: Images) -> Pixels:
@@ -64,12 +165,12 @@ def crop_centre(image: Image.Image, images: Images) -> Pixels:
     return _crop_centre(resize(image, images), images.size)
 
 
-def five_crops(content: bytes, images: Images, flip: bool) -> list[Pixels]:
+def five_crops(content: bytes, images: Images, flip: bool, place: str = "image") -> list[Pixels]:
     """Return the four corner crops and the centre crop, each (3, S, S) uint8, and `flip` those of the mirror image too.
 
     Under resize "adm" they lie in the square in the centre, as RAR's ten crops.
     """
-    image = resize(decode(content), images)
+    image = resize(_open(content, images, place), images)
     # Not the mirrors of the crops: where the margins are odd, the centre of the mirror image is a pixel away.
     wholes = [image, image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)] if flip else [image]
     return [crop for whole in wholes for crop in _five_crops(whole, images.size)]
@@ -81,9 +182,9 @@ def _five_crops(image: Image.Image, size: int) -> list[Pixels]:
     return [*corners, _crop_centre(image, size)]
 
 
-def augment(content: bytes, images: TrainingImages, rng: np.random.Generator) -> Pixels:
+def augment(content: bytes, images: TrainingImages, rng: np.random.Generator, place: str = "image") -> Pixels:
     """Return a training view: (3, S, S) uint8, a function of the file and of `rng`."""
-    image = resize(decode(content), images)
+    image = resize(_open(content, images, place), images)
     if images.crop == "random":
         free = (image.width - images.size, image.height - images.size)
         pixels = _crop(image, images.size, *rng.integers(0, free, endpoint=True))

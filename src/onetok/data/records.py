@@ -9,6 +9,7 @@ own lines leave out where it does not apply has a default here.
 from __future__ import annotations
 
 import json
+import reprlib
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -66,13 +67,31 @@ class Record(Strict):
 def read_record(content: bytes, place: str | Path) -> Record:
     """Read a record; `place` is for messages. Raises OnetokError where keys or values are not the expected ones."""
     try:
-        found = json.loads(content)
+        found = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_distinct)
         json.dumps(found, ensure_ascii=False).encode("utf-8")  # JSON may spell half a character: "\\ud800"
         return Record.model_validate(found)
     except (UnicodeError, json.JSONDecodeError) as error:
         raise OnetokError(f"{place}: not JSON in UTF-8 ({error})") from None
+    except RecursionError:
+        raise OnetokError(f"{place}: its brackets are nested too deep for a record") from None
     except ValidationError as error:
         raise OnetokError(f"{place}: {_explain(error)}") from None
+    except ValueError as error:  # a number of thousands of digits, or a key that stands twice
+        raise OnetokError(f"{place}: not a record ({str(error).split(';')[0]})") from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
+        raise ValueError(f"the key {_short(twice)} stands twice")
+    return found
+
+
+def _short(value: object) -> str:
+    """Return a value as part of a message, its middle left out where it is long."""
+    text = reprlib.repr(value)
+    return text if len(text) <= 100 else f"{text[:60]}…{text[-20:]}"
 
 
 def _explain(error: ValidationError) -> str:
@@ -80,14 +99,14 @@ def _explain(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"]) + ": " if first["loc"] else ""
     match first["type"]:
         case "extra_forbidden":
-            return f"{where}unknown key, found value {first['input']!r}"
+            return f"{where}unknown key, found value {_short(first['input'])}"
         case "missing":
-            return f"{where}missing key, found {', '.join(first['input']) or 'none'}"
+            return f"{where}missing key, found {', '.join(map(_short, first['input'])) or 'none'}"
     if first["loc"] == ("prompt", "tag"):
         tags = get_args(Task)
         known = f"{nearest(str(first['input']), tags)} (of {', '.join(tags)})"
-        return f"{where}found {first['input']!r}; {known}"
-    return f"{where}{first['msg'][0].lower()}{first['msg'][1:]}, found {first['input']!r}"
+        return f"{where}found {_short(first['input'])}; {known}"
+    return f"{where}{first['msg'][0].lower()}{first['msg'][1:]}, found {_short(first['input'])}"
 
 
 def write_record(record: Record) -> bytes:

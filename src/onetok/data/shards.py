@@ -26,9 +26,14 @@ def write_shards(samples: Iterable[Sample], directory: Path, samples_per_shard: 
     """Write shards and their index; return the number of samples. The same samples give the same bytes."""
     directory.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
     for shard, chunk in enumerate(_chunks(samples, samples_per_shard)):
         path = directory / f"shard-{shard:06d}.tar"
         keys = [sample.key for sample in chunk]
+        for key in keys:
+            if key in seen:
+                raise OnetokError(f"{directory}: two samples have the key {key!r}, expected unique keys")
+            seen.add(key)
         # A fixed owner, mode and time: without them no two runs give the same tar.
         with path.open("wb") as stream:
             writer = webdataset.TarWriter(
@@ -42,10 +47,6 @@ def write_shards(samples: Iterable[Sample], directory: Path, samples_per_shard: 
         raise OnetokError(f"{directory}: no samples to write")
     dtype = _index_dtype(max(len(row["key"]) for row in rows), any(row["record_size"] for row in rows))
     index = np.array([tuple(row[name] for name in dtype.names or ()) for row in rows], dtype=dtype)
-    unique, times = np.unique(index["key"], return_counts=True)
-    if (times > 1).any():
-        key = bytes(unique[times.argmax()]).decode()
-        raise OnetokError(f"{directory}: {times.max()} samples have the key {key!r}, expected unique keys")
     np.save(directory / "index.npy", index)
     return len(rows)
 
@@ -124,6 +125,10 @@ class Shards:
 
     def key(self, i: int) -> str:
         return bytes(self.index["key"][i]).decode()
+
+    def place(self, i: int) -> str:
+        """Return what to call sample `i` in messages."""
+        return f"{self.directory}: sample {self.key(i)}"
 
     def image(self, i: int) -> bytes:
         """Return the encoded image file of sample `i`, as it was converted."""

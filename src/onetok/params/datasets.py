@@ -26,13 +26,23 @@ class DigitsSource(Strict):
 
 
 class ImageFolderSource(Strict):
-    """Class sub-folders of images; a `.txt` beside an image is its caption. Bytes are kept as they are."""
+    """Class sub-folders of images; a `.txt` beside an image is its caption. Bytes are kept as they are.
+
+    Labels are the order of the sub-folders: of the numbers where all names are numbers, else of the characters.
+    """
 
     kind: Literal["imagefolder"]
     path: StudyPath
     caption: Caption | None = Field(description="of images without a `.txt` beside them")
     class_names: Literal["folders", "imagenet", "imagenet-synonyms"] = Field(
         description='what {class} is in the caption; of ImageNet "tench", or "tench, Tinca tinca" with synonyms'
+    )
+    on_bad_sample: Literal["fail", "skip"] = Field(
+        default="fail",  # changes no number: what is bad ends the conversion
+        description="what to do about files that are no samples: end with an error, or leave them out and count them",
+    )
+    max_bad_share: Fraction | None = Field(
+        default=None, description="where they are skipped: most of all samples that may be"
     )
 
 

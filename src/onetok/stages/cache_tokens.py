@@ -22,11 +22,11 @@ from onetok.stages.parts import Arrays, work_in_parts
 from onetok.stages.runtime import Context, main
 
 
-def views(content: bytes, entry: Tokens) -> NDArray[np.uint8]:
+def views(content: bytes, entry: Tokens, place: str = "image") -> NDArray[np.uint8]:
     """Return the views of an image file: (V, 3, S, S) uint8, mirrored ones last."""
     if entry.crops == "five":
-        return np.stack(five_crops(content, entry.images, entry.flip))
-    crop = prepare(content, entry.images)
+        return np.stack(five_crops(content, entry.images, entry.flip, place))
+    crop = prepare(content, entry.images, place)
     return np.stack([crop, crop[:, :, ::-1]] if entry.flip else [crop])
 
 
@@ -40,7 +40,8 @@ class Views:
     def __call__(self, part: int) -> Tensor:
         batch = self.entry.batch
         rows = range(part * batch, min((part + 1) * batch, len(self.shards)))
-        return torch.from_numpy(np.stack([views(self.shards.image(i), self.entry) for i in rows]))
+        read = [views(self.shards.image(i), self.entry, self.shards.place(i)) for i in rows]
+        return torch.from_numpy(np.stack(read))
 
 
 def cache_tokens(context: Context) -> None:

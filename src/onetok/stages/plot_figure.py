@@ -75,7 +75,7 @@ def by_prompt(entry: PromptsFigure) -> tuple[list[str], dict[str, NDArray[np.uin
 
 
 def _pixels(shards: Shards, image: int) -> NDArray[np.uint8]:
-    return np.asarray(decode(shards.image(image))).transpose(2, 0, 1)  # (3, H, W)
+    return np.asarray(decode(shards.image(image), shards.place(image))).transpose(2, 0, 1)  # (3, H, W)
 
 
 if __name__ == "__main__":

@@ -123,7 +123,9 @@ class CaptionScores:
 def read(shards: Shards, batch: int) -> Iterator[Tensor]:
     """Yield batches (b, 3, H, W) uint8."""
     for start in range(0, len(shards), batch):
-        images = [decode(shards.image(i)) for i in range(start, min(start + batch, len(shards)))]
+        images = [
+            decode(shards.image(i), shards.place(i)) for i in range(start, min(start + batch, len(shards)))
+        ]
         arrays = [np.asarray(image).transpose(2, 0, 1) for image in images]
         yield torch.from_numpy(np.stack(arrays))
 
