@@ -143,8 +143,11 @@ def test_dvc_builds_nothing_writes_the_lock_and_then_both_tools_are_clean(made):
 
 def test_publish_restore_and_a_change_after_it(made, tmp_path):
     """The doors, then one changed sampling value under Snakemake and another under DVC."""
+    spread = run(["onetok", "spread", "--runs", "seeds-0-native"], made)  # these very results
+    assert spread.returncode == 0 and jobs_run(spread.stdout) == [], spread.stdout
     publish = run(["onetok", "publish"], made)
     assert publish.returncode == 0, publish.stdout
+    assert (made / "evidence/spread/seeds-0-native.json").exists()
     compare = run(["onetok", "compare"], made)
     assert compare.returncode == 0 and compare.stdout.count(": identical") == 4
     assert "receipts: all hold" in compare.stdout
@@ -162,6 +165,7 @@ def test_publish_restore_and_a_change_after_it(made, tmp_path):
     restored = run(["onetok", "restore"], study)
     assert restored.returncode == 0, restored.stdout
     assert "Nothing to be done" in snakemake(study, "-n")
+    assert not (study / "results/spread").exists() and not (study / "results/machine.json").exists()
     assert run(["git", "status", "--porcelain"], clone).stdout == ""
     shutil.rmtree(study / "results/tables")
     assert set(jobs_run(snakemake(study))) == {"all", "build_table"}
