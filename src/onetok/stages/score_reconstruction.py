@@ -86,7 +86,9 @@ def score_reconstruction(context: Context) -> None:
     shown = np.linspace(0, len(shards) - 1, min(PICTURES, len(shards))).astype(int)
     real = torch.from_numpy(np.stack([prepare(shards.image(i), benchmark.images) for i in shown]))
     originals = Originals(real, caption_ids(shards, shown, tokenize), shown.tolist())
-    (rebuilt,) = Rebuilder(tokenizer, text, benchmark.posterior, context).rebuild([originals], Measured())
+    (rebuilt,) = Rebuilder(name, tokenizer, text, benchmark.posterior, context.device).rebuild(
+        [originals], Measured()
+    )
     grid(torch.cat([real, rebuilt]).numpy(), columns=len(shown)).save(context.folder / "reconstructions.png")
 
 
@@ -115,7 +117,9 @@ def score_rebuilt(
         Originals(pixels, ids, range(number * benchmark.batch, number * benchmark.batch + len(pixels)))
         for number, (pixels, ids) in enumerate(zip(images, texts, strict=True))
     )
-    batches = Rebuilder(tokenizer, text, benchmark.posterior, context).rebuild(originals, measured)
+    batches = Rebuilder(name, tokenizer, text, benchmark.posterior, context.device).rebuild(
+        originals, measured
+    )
     watched = None
     if benchmark.captions is not None:
         detector = build_detector(context.study, benchmark, benchmark.captions.detector)
@@ -147,19 +151,19 @@ class Originals(NamedTuple):
 class Rebuilder:
     """A tokenizer as a benchmark asks for it."""
 
+    name: str  # for messages
     tokenizer: Any
     text: CaptionStates | None
     posterior: PosteriorMean | PosteriorSample
-    context: Context
+    device: torch.device
 
     @torch.inference_mode()
     def rebuild(self, batches: Iterable[Originals], measured: Measured) -> Iterator[Tensor]:
         """Yield the reconstruction of each batch (b, 3, H, W) uint8, rounded to 8 bits before anything is measured."""
-        device = self.context.device
         for pixels, captions, numbers in batches:
-            states = self.text(captions.to(device)) if self.text is not None else None
-            tokens = self.tokens(to_float(pixels.to(device)), numbers)
-            what = f"{self.context.job.name}, reconstructions from image {numbers[0]}"
+            states = self.text(captions.to(self.device)) if self.text is not None else None
+            tokens = self.tokens(to_float(pixels.to(self.device)), numbers)
+            what = f"{self.name}, reconstructions from image {numbers[0]}"
             rebuilt = to_levels(self.tokenizer.decode(tokens, states), "rounded", what).cpu()
             measured.psnr.append(psnr(to_float(pixels), to_float(rebuilt)))
             measured.ssim.append(ssim(to_float(pixels), to_float(rebuilt)))
@@ -173,7 +177,7 @@ class Rebuilder:
         tokens: Tokens = self.tokenizer.encode(images)
         if tokens.posterior is None or isinstance(self.posterior, PosteriorMean):
             return tokens
-        random = ImageRandom(self.posterior.seed, numbers, self.context.device)
+        random = ImageRandom(self.posterior.seed, numbers, self.device)
         noise = random.normal(*tokens.latents.shape[1:])  # (b, N, C), row i of image i
         return tokens._replace(latents=tokens.posterior.at(noise))
 
