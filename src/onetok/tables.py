@@ -24,6 +24,7 @@ from onetok.params import (
     ImageFolderSource,
     LatentSampling,
     PosteriorMean,
+    PublishedFigure,
     Reference,
     Row,
     SampledBenchmark,
@@ -67,14 +68,19 @@ def table_frame(table: Table, results: Path) -> pd.DataFrame:
                 math.nan if value is None else value if math.isfinite(value) else NO_NUMBER
             )
             if _is_published(table, column):
-                figures = row.published.figures if row.published else {}
-                record[f"{column.metric}_published"] = figures.get(column.metric, math.nan)
+                figure = _published(row, column)
+                record[f"{column.metric}_published"] = math.nan if figure is None else figure.value
         records.append(record)
     return pd.DataFrame.from_records(records)
 
 
+def _published(row: Row, column: Column) -> PublishedFigure | None:
+    figures = row.published.figures if row.published else {}
+    return figures.get(column.metric)
+
+
 def _is_published(table: Table, column: Column) -> bool:
-    return any(row.published and column.metric in row.published.figures for row in table.rows)
+    return any(_published(row, column) for row in table.rows)
 
 
 class Rendered(NamedTuple):
@@ -95,7 +101,7 @@ def render(
     """
     headers, cells = _cells(table, frame, shown or {})
     align = ["left", *["right"] * (len(headers) - 1)]
-    notes = [note for note in (table.note, *_sources(table), *notes) if note]
+    notes = [note for note in (table.note, *_source_lines(table), *notes) if note]
     body = tabulate(
         [[one_line(cell) for cell in row] for row in cells],
         [one_line(header) for header in headers],
@@ -114,7 +120,7 @@ def render(
 def _cells(
     table: Table, frame: pd.DataFrame, shown: Mapping[tuple[str, str], str]
 ) -> tuple[list[str], list[list[str]]]:
-    headers, columns = [""], [list(frame["label"])]
+    headers, columns, sources = [""], [list(frame["label"])], _sources(table)
     for column in table.columns:
         headers.append(f"{column.label}{BETTER[column.better]}")
         cells = zip(table.rows, frame[column.metric], strict=True)
@@ -128,7 +134,7 @@ def _cells(
         )
         if f"{column.metric}_published" in frame:
             headers.append(f"{column.label}, published")
-            columns.append([_cell(value, column, "") for value in frame[f"{column.metric}_published"]])
+            columns.append([_published_cell(row, column, sources) for row in table.rows])
     return headers, [list(row) for row in zip(*columns, strict=True)]
 
 
@@ -142,10 +148,28 @@ def _cell(value: float | str, column: Column, absent: str) -> str:
     return absent if math.isnan(value) else f"{value:.{column.decimals}f}"
 
 
-def _sources(table: Table) -> Iterator[str]:
-    sources = {row.published.source: row.label for row in table.rows if row.published}
+def _published_cell(row: Row, column: Column, sources: list[str]) -> str:
+    """Return a published figure with the number of its source."""
+    figure = _published(row, column)
+    if figure is None:
+        return ""
+    mark = f"{sources.index(figure.source) + 1}{', unverified' if figure.unverified else ''}"
+    return f"{_cell(figure.value, column, '')} [{mark}]"
+
+
+def _sources(table: Table) -> list[str]:
+    """Return the sources of published figures, each once, in the order of rows and columns."""
+    figures = (_published(row, column) for row in table.rows for column in table.columns)
+    return list(dict.fromkeys(figure.source for figure in figures if figure))
+
+
+def _source_lines(table: Table) -> Iterator[str]:
+    sources = [f"[{number}] {source}" for number, source in enumerate(_sources(table), start=1)]
     if sources:
         yield f"Published: {'; '.join(sources)}."
+    figures = [_published(row, column) for row in table.rows for column in table.columns]
+    if any(figure and figure.unverified for figure in figures):
+        yield "Unverified: of one secondary source, a plot or memory alone; no primary source was read."
 
 
 def protocol(study: Study, table: Table) -> list[str]:

@@ -254,6 +254,13 @@ MISTAKES = [
         [r"maskgen.vq: text: classifiers/digits is of kind classifier, expected a text encoder"],
     ),
     (
+        "tables/reconstruction.yaml",
+        "{label: TiTok VQ, tokenizer: titok/vq-16, samples: null, published: null}",
+        "{label: TiTok VQ, tokenizer: titok/vq-16, samples: null, published: {table: t, model: m, "
+        "figures: {recall: {value: 0.5, source: s, unverified: false}}}}",
+        [r"titok: rows.0.published.figures.recall: no column of this metric would show it; nearest known"],
+    ),
+    (
         "tokenizers/captioned.yaml",
         "captions: {kind: text, augmented_prefixes: []}",
         "captions: null",

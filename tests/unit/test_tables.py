@@ -10,9 +10,9 @@ from markdown_it import MarkdownIt
 from onetok.claims import claim_lines
 from onetok.errors import OnetokError
 from onetok.markup import latex_rows, markdown_text
-from onetok.params import Claim, Column, Published, Row, Table
+from onetok.params import Claim, Column, Published, PublishedFigure, Row, Table
 from onetok.study import load_study
-from onetok.tables import protocol, render, table_frame
+from onetok.tables import protocol, render, small_sets, table_frame
 
 
 def column(metric, label, decimals=2, better="lower"):
@@ -36,7 +36,14 @@ TABLE = Table(
             label="both",
             tokenizer="titok/b",
             samples=None,
-            published=Published(source="Paper, Table 1", table="t", model="m", figures={"rfid": 2.21}),
+            published=Published(
+                table="t",
+                model="m",
+                figures={
+                    "psnr": PublishedFigure(value=21.5, source="A plot", unverified=True),
+                    "rfid": PublishedFigure(value=2.21, source="Paper, Table 1", unverified=False),
+                },
+            ),
         ),
         Row(label="theirs", tokenizer=None, samples=None, published=None),
     ),
@@ -55,18 +62,24 @@ def results(tmp_path):
 def test_published_stands_beside_measured_and_nothing_is_made_up(results):
     rendered = render(TABLE, table_frame(TABLE, results), ["Protocol."])
     assert rendered.csv.splitlines() == [
-        "label,rfid,rfid_published,psnr",
-        "ours,1.23456,,20.0",
-        "both,2.5,2.21,20.0",
-        "theirs,,,",
+        "label,rfid,rfid_published,psnr,psnr_published",
+        "ours,1.23456,,20.0,",
+        "both,2.5,2.21,20.0,21.5",
+        "theirs,,,,",
     ]
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in rendered.markdown.splitlines()]
-    assert ["", "rFID ↓", "rFID, published", "PSNR ↑"] in lines
-    assert ["ours", "1.23", "", "20.00"] in lines
-    assert ["both", "2.50", "2.21", "20.00"] in lines
-    assert ["theirs", "not measured", "", "not measured"] in lines
-    for note in ("- A note.", "- Published: Paper, Table 1.", "- Protocol."):
+    assert ["", "rFID ↓", "rFID, published", "PSNR ↑", "PSNR, published"] in lines
+    assert ["ours", "1.23", "", "20.00", ""] in lines
+    assert ["both", "2.50", r"2.21 \[1\]", "20.00", r"21.50 \[2, unverified\]"] in lines
+    assert ["theirs", "not measured", "", "not measured", ""] in lines
+    for note in (
+        "- A note.",
+        r"- Published: \[1\] Paper, Table 1; \[2\] A plot.",
+        "- Unverified: of one",
+        "- Protocol.",
+    ):
         assert note in rendered.markdown
+    assert "2.21 [1]" in rendered.latex
     assert r"rFID $\downarrow$" in rendered.latex and r"\toprule" in rendered.latex
 
 
@@ -74,6 +87,55 @@ def test_a_score_that_lacks_a_metric_is_an_error(results):
     (results / "scores/reconstruction/titok/a/scores.json").write_text(json.dumps({"rfid": 1.0}))
     with pytest.raises(OnetokError, match="'ours': its scores hold no 'psnr'"):
         table_frame(TABLE, results)
+
+
+def test_a_score_that_is_no_number_is_not_shown_as_one_that_does_not_apply(results):
+    folder = results / "scores/reconstruction/titok"
+    (folder / "a/scores.json").write_text('{"rfid": NaN, "psnr": null}')
+    (folder / "b/scores.json").write_text('{"rfid": 2.5, "psnr": Infinity}')
+    rendered = render(TABLE, table_frame(TABLE, results), [])
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in rendered.markdown.splitlines()]
+    assert ["ours", "NaN", "", "–", ""] in lines
+    assert ["both", "2.50", r"2.21 \[1\]", "NaN", r"21.50 \[2, unverified\]"] in lines
+    assert rendered.csv.splitlines()[1] == "ours,NaN,,,"
+
+
+def test_a_distance_of_fewer_images_than_features_is_said(smallest):
+    study = load_study(smallest)
+    table = study.tables["generation/class-conditional"]
+    for row in table.rows:
+        folder = smallest / "results/scores/samples" / row.samples
+        folder.mkdir(parents=True)
+        (folder / "scores.json").write_text(json.dumps({"images": 20, "features": 19, "features_judge": 20}))
+    (line,) = small_sets(study, table, smallest / "results")
+    assert line.startswith(
+        "FID, judge: of 20 images by 20 features. Below features + 1 images covariances lack"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "splits"),
+    [
+        ("generation/class-conditional", "inception score over 10 splits, shuffled by seed 0"),
+        ("reconstruction/titok", "inception score over 1 split"),
+        ("text_to_image/mjhq", "inception score over 1 split"),
+    ],
+)
+def test_the_protocol_says_what_the_papers_benchmarks_do(repository, name, splits):
+    study = load_study(repository)
+    text = "\n".join(protocol(study, study.tables[name]))
+    assert splits in text
+    if name == "reconstruction/titok":
+        assert "50000 images of labelled/imagenet val" in text
+        assert "reconstructions rounded to 8 bits; of a KL tokenizer's posterior the sample of seed 0" in text
+    else:
+        assert "samples truncated to 8 bits" in text and "exceeds 8 of 255 levels" in text
+    captions = protocol(study, study.tables["reconstruction/tatitok"])
+    for form in (
+        '"A photo of a {class}.", class names imagenet-synonyms',
+        '"A photo of {class}", class names imagenet',
+    ):
+        assert any(form in line for line in captions)
 
 
 def test_the_protocol_names_what_moves_a_figure(repository):
@@ -150,7 +212,7 @@ def test_names_are_shown_as_they_are_whatever_characters_they_have(results):
     assert r"\$1" in rendered.markdown  # GitHub would read mathematics
 
     (row,) = [line for line in rendered.latex.splitlines() if r"a|b \& 50\% [x](y)" in line]
-    assert row.endswith(r"\\") and row.count("&") - row.count(r"\&") == 3
+    assert row.endswith(r"\\") and row.count("&") - row.count(r"\&") == 4
     escaped = r"\$1 \#2 \_u\_ s\_t \{v\} \textasciitilde{}w\textasciitilde{} \^{} \textbackslash{} `q`"
     assert escaped in row and row.rstrip(" \\").count(r"$\uparrow$") == 1 and "UP DOWN" in row
     assert r"r\_FID|x\$ $\downarrow$" in rendered.latex

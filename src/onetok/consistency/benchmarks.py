@@ -123,7 +123,12 @@ def check_table(study: Study, table: Table) -> Iterator[str]:
             if column.metric not in known:
                 text = f"columns.{index}.metric: no metric named {column.metric!r}"
                 yield f"{text}; {nearest(column.metric, known)}"
-
+    columns = [column.metric for column in table.columns]
+    for index, row in enumerate(table.rows):
+        for metric in row.published.figures if row.published else ():
+            if metric not in columns:
+                where = f"rows.{index}.published.figures.{metric}"
+                yield f"{where}: no column of this metric would show it; {nearest(metric, columns)}"
     yield from _labels(table)
 
 

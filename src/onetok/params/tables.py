@@ -16,11 +16,16 @@ class Column(Strict):
     better: Literal["higher", "lower", "neither"]
 
 
-class Published(Strict):
+class PublishedFigure(Strict):
+    value: float = Field(description="in the column's unit")
     source: str = Field(description="where people find it")
+    unverified: bool = Field(description="whether it rests on one secondary source, a plot or memory")
+
+
+class Published(Strict):
     table: str = Field(description="table of the collection of published figures")
     model: str = Field(description="row of that table")
-    figures: dict[str, float] = Field(description="metric → figure, in the column's unit")
+    figures: dict[str, PublishedFigure] = Field(description="by metric")
 
 
 class Row(Strict):
