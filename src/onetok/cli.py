@@ -168,11 +168,9 @@ def run_snakemake(
 
     `environment` holds variables that it and its jobs get, None for those that they must not have.
     """
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-    # The jobs' `python` must be this one, whether or not its environment is activated.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
     command += ["--directory", str(study), *options]
-    wanted = {**os.environ, "PATH": path, **(environment or {})}
+    wanted = {**os.environ, **(environment or {})}
     given = {name: value for name, value in wanted.items() if value is not None}
     return subprocess.run(command, check=False, env=given, pass_fds=keep_open).returncode
 

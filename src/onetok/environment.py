@@ -9,6 +9,7 @@ and what else was set (`record`). Imports nothing but Python's own library.
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import shlex
@@ -25,6 +26,8 @@ IGNORED = (
     # accelerate; `accelerate launch` sets them too, from a configuration file in the home folder
     *("ACCELERATE_*", "FSDP_*", "MEGATRON_LM_*", "PARALLELISM_CONFIG_*", "DEEPSPEED_*", "FORK_LAUNCHED"),
     *("USE_TORCH_XLA", "XLA_*"),
+    # torch's launcher of several processes
+    "PET_*",
     # torch and the libraries below it
     *(
         "TORCH*",
@@ -52,6 +55,7 @@ RECORDED = (
     *("CUDA_*", "CUBLAS*", "CUDNN_*", "NVIDIA_*", "NCCL_*", "TORCH*", "PYTORCH_*", "GLIBC_TUNABLES"),
     *("LD_PRELOAD", "LD_LIBRARY_PATH", "PYTHON*", "LANG", "LC_*", "TZ", "HF_HUB_OFFLINE", "TMPDIR"),
 )
+HANDED_ON = "ONETOK_REMOVED"  # what Snakemake removed from the environment of its jobs, as JSON
 SECRET = re.compile("TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL")
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -77,6 +81,7 @@ def pin() -> None:
     Python's own settings too: warnings that were made errors, and the working directory as the first place where
     modules are looked for (`python -m` puts it there; a study may hold a random.py).
     """
+    removed.update(json.loads(os.environ.get(HANDED_ON, "{}")))
     for name in _set(IGNORED):
         if not _matches(name, KEPT):
             removed[name] = os.environ.pop(name)
@@ -85,7 +90,8 @@ def pin() -> None:
     if "PYTHONWARNINGS" in removed or sys.warnoptions:
         sys.warnoptions.clear()
         warnings.resetwarnings()
-        warnings.simplefilter("ignore", DeprecationWarning)
+        for quiet in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", quiet)  # as Python does unasked
     if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
         del sys.path[0]
 
@@ -93,14 +99,14 @@ def pin() -> None:
 def prepare_jobs() -> None:
     """Set what this process hands to the jobs it starts: this Python first on the path, and UTF-8 for all text.
 
-    A job's own `pin` comes too late for what the launchers of several processes read.
+    A job's own `pin` comes too late for what the launchers of several processes read, so it is told what was removed.
     """
+    pin()
+    os.environ[HANDED_ON] = json.dumps(removed)
     os.environ["PATH"] = os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     )
     os.environ |= {"PYTHONUTF8": "1", "PYTHONSAFEPATH": "1"}
-    for name in _set(("PET_*", "PYTHONWARNINGS")):
-        del os.environ[name]
 
 
 def with_this_python(prefix: str) -> str:

@@ -129,3 +129,13 @@ def test_text_for_people_never_fails_on_an_encoding(monkeypatch):
     environment.write_any_text()
     print("zażółć \u2192", flush=True)
     assert terminal.buffer.getvalue() == b"za\\u017c\\xf3\\u0142\\u0107 \\u2192\n"
+
+
+def test_a_job_knows_what_snakemake_removed(shell, monkeypatch):
+    shell |= {"PATH": "/usr/bin", "TORCH_LOGS": "no such log"}
+    monkeypatch.setattr(sys, "executable", "/somewhere/bin/python3.11")
+    environment.prepare_jobs()
+    assert "TORCH_LOGS" not in shell and shell["PATH"] == "/somewhere/bin:/usr/bin"
+    monkeypatch.setattr(environment, "removed", {})
+    environment.pin()
+    assert environment.ignored_aloud() == ["TORCH_LOGS"]
