@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from onetok import environment, publish
+from onetok import durable, environment, publish
 from onetok.errors import OnetokError, print_warnings
 from onetok.generated import generated_files
 from onetok.plan import all_jobs, artefact_at, jobs_behind
@@ -221,7 +221,7 @@ def restore_results(arguments: argparse.Namespace) -> int:
 def generated(arguments: argparse.Namespace) -> int:
     for path, content in generated_files(REPOSITORY).items():
         if not path.exists() or path.read_text() != content:
-            path.write_text(content)
+            durable.write_text(path, content)
             print(f"{path.relative_to(REPOSITORY)}: written")
     return 0
 

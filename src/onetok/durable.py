@@ -54,7 +54,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         flush_folder(path.parent)
     except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch.save
-        reason = _reason_of_writing(error)
+        reason = _reason_of_writing(error, {str(temporary), str(path.parent)})
         if reason is None:
             raise
         raise OnetokError(f"{path}: cannot be written: {reason}; nothing partial remains") from error
@@ -144,11 +144,13 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _reason_of_writing(error: BaseException) -> str | None:
-    """Return why a file could not be written, None for an error that is about something else."""
+def _reason_of_writing(error: BaseException, names: set[str]) -> str | None:
+    """Return why a file of these names could not be written, None for an error that is about something else."""
     seen: BaseException | None = error
     while seen is not None:  # torch.save raises its own error while it handles the system's
         if isinstance(seen, OSError):
+            if seen.filename is not None and str(seen.filename) not in names:
+                return None  # of another file, which was read in between
             return seen.strerror or one_line(seen)
         if isinstance(seen, SafetensorError) and "I/O error" in str(seen):
             return one_line(seen)

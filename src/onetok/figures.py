@@ -13,6 +13,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from onetok import durable
 from onetok.errors import OnetokError, nearest
 
 # matplotlib's own look, whatever a matplotlibrc says, in the one font that it brings: another font of its list could
@@ -81,4 +82,5 @@ def curves(scalars: Mapping[str, pd.DataFrame], scalar: str, title: str, path: P
 
 def _save(figure: Figure, path: Path) -> None:
     # No software version in the file: the same figure gives the same bytes.
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    with durable.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110, metadata={"Software": None})

@@ -97,7 +97,7 @@ def save_pretrained(
     if text_encoder is not None:
         _make_folder(folder / TEXT_ENCODER)
         save_model(text_encoder, folder / TEXT_ENCODER)
-    text.save(folder / "README.md")
+    durable.write_text(folder / "README.md", str(text))
 
 
 def push_to_hub(

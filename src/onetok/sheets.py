@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from onetok import durable
 
 GAP = 2  # pixels between the images of a sheet
 LEGIBLE = 64  # smaller images are enlarged, each pixel to a square
@@ -22,3 +26,8 @@ def grid(pixels: NDArray[np.uint8], columns: int) -> Image.Image:
     picture = Image.fromarray(sheet)
     scale = -(-LEGIBLE // max(height, width)) if max(height, width) < LEGIBLE else 1
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    with durable.replacing(path) as temporary:
+        picture.save(temporary)

@@ -158,3 +158,9 @@ def test_a_file_system_that_cannot_flush_folders_will_do(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", fsync)
     durable.write_json(tmp_path / "a.json", [np.float64(1.5)])
     assert json.loads((tmp_path / "a.json").read_text()) == [1.5]
+
+
+def test_another_file_that_cannot_be_read_meanwhile_is_not_blamed_on_this_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match="other"), durable.writing(tmp_path / "a"):
+        (tmp_path / "other").read_bytes()
+    assert names(tmp_path) == []

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import webdataset
 
+from onetok import durable
+from onetok.data.arrays import save_array
 from onetok.data.records import Record, read_record, write_record
 from onetok.data.sources import Sample
 from onetok.errors import OnetokError
@@ -35,7 +37,7 @@ def write_shards(samples: Iterable[Sample], directory: Path, samples_per_shard: 
                 raise OnetokError(f"{directory}: two samples have the key {key!r}, expected unique keys")
             seen.add(key)
         # A fixed owner, mode and time: without them no two runs give the same tar.
-        with path.open("wb") as stream:
+        with durable.writing(path) as stream:
             writer = webdataset.TarWriter(
                 stream, encoder=False, mtime=0, user="onetok", group="onetok", mode=0o644
             )
@@ -47,7 +49,7 @@ def write_shards(samples: Iterable[Sample], directory: Path, samples_per_shard: 
         raise OnetokError(f"{directory}: no samples to write")
     dtype = _index_dtype(max(len(row["key"]) for row in rows), any(row["record_size"] for row in rows))
     index = np.array([tuple(row[name] for name in dtype.names or ()) for row in rows], dtype=dtype)
-    np.save(directory / "index.npy", index)
+    save_array(directory / "index.npy", index)
     return len(rows)
 
 

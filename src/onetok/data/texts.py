@@ -12,16 +12,18 @@ Legend: M images · b samples · T token ids of a caption · S, P widths of the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from torch import Tensor
 
+from onetok import durable
+from onetok.data.arrays import save_array, writing_rows
 from onetok.data.batches import Batch
 from onetok.data.captions import CaptionTokenizer
 from onetok.data.shards import Shards
@@ -63,7 +65,7 @@ def write_texts(folder: Path, shards: Shards, prefixes: Sequence[str]) -> None:
     Raises OnetokError for a sample without a caption or a record.
     """
     spans, scores = np.full((len(shards), 2, 2), -1, dtype=np.int64), np.empty(len(shards), dtype=np.float32)
-    with (folder / "texts.bin").open("wb") as stream:
+    with durable.writing(folder / "texts.bin") as stream:
         for image in range(len(shards)):
             *captions, scores[image] = texts_of(shards, image, prefixes)
             for kind, caption in enumerate(captions):
@@ -71,8 +73,8 @@ def write_texts(folder: Path, shards: Shards, prefixes: Sequence[str]) -> None:
                     content = caption.encode("utf-8")
                     spans[image, kind] = stream.tell(), len(content)
                     stream.write(content)
-    np.save(folder / "spans.npy", spans)
-    np.save(folder / "aesthetics.npy", scores)
+    save_array(folder / "spans.npy", spans)
+    save_array(folder / "aesthetics.npy", scores)
 
 
 @torch.inference_mode()
@@ -91,29 +93,28 @@ def write_states(
         "sequence": (rows, encoder.context_length, encoder.text_width),
         "pooled": (rows, encoder.pooled_width),
     }
-    files = {
-        name: open_memmap(folder / f"{name}.npy", mode="w+", dtype=np.float16, shape=shape)
-        for name, shape in shapes.items()
-    }
+    with ExitStack() as stack:
+        files = {
+            name: stack.enter_context(writing_rows(folder / f"{name}.npy", shape, np.float16))
+            for name, shape in shapes.items()
+        }
 
-    def write(start: int, captions: Sequence[str]) -> None:
-        states = encoder.encode_text(tokenize(captions).to(device))
-        found = {"sequence": states.penultimate, "pooled": states.pooled}
-        for name, values in found.items():
-            files[name][start : start + len(captions)] = to_half(
-                values.cpu().numpy(), "a state of the text encoder"
-            )
+        def write(captions: Sequence[str]) -> None:
+            states = encoder.encode_text(tokenize(captions).to(device))
+            found = {"sequence": states.penultimate, "pooled": states.pooled}
+            for name, values in found.items():
+                files[name].append(to_half(values.cpu().numpy(), "a state of the text encoder"))
 
-    write(0, [""])
-    for first in range(0, len(shards), batch):
-        images = range(first, min(first + batch, len(shards)))
-        texts = [texts_of(shards, image, prefixes) for image in images]
-        scores[images] = [text.aesthetic for text in texts]
-        pairs = [(text.caption, text.caption if text.augmented is None else text.augmented) for text in texts]
-        write(1 + 2 * first, [caption for pair in pairs for caption in pair])
-    for file in files.values():
-        file.flush()
-    np.save(folder / "aesthetics.npy", scores)
+        write([""])
+        for first in range(0, len(shards), batch):
+            images = range(first, min(first + batch, len(shards)))
+            texts = [texts_of(shards, image, prefixes) for image in images]
+            scores[images] = [text.aesthetic for text in texts]
+            pairs = [
+                (text.caption, text.caption if text.augmented is None else text.augmented) for text in texts
+            ]
+            write([caption for pair in pairs for caption in pair])
+    save_array(folder / "aesthetics.npy", scores)
 
 
 class TextCache:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from onetok import durable
 from onetok.claims import claim_lines
 from onetok.stages.runtime import Context, main
 from onetok.tables import protocol, render, small_sets, table_frame
@@ -16,7 +17,7 @@ def build_table(context: Context) -> None:
     notes += small_sets(context.study, table, Path("results"))
     rendered = render(table, frame, notes)
     for suffix, text in (("csv", rendered.csv), ("md", rendered.markdown), ("tex", rendered.latex)):
-        (context.folder / f"table.{suffix}").write_text(text, encoding="utf-8")
+        durable.write_text(context.folder / f"table.{suffix}", text)
     print(f"\n{rendered.markdown}")
 
 

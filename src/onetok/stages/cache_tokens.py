@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from torch import Tensor
 
+from onetok.data.arrays import save_array, writing_rows
 from onetok.data.captions import say_cuts
 from onetok.data.images import five_crops, prepare, to_float
 from onetok.data.shards import Shards
@@ -60,18 +61,13 @@ def cache_tokens(context: Context) -> None:
     encoded = work_in_parts(context, parts, Views(shards, entry), encode, label, "batches")
     if encoded is None:
         return
-    start, cache = 0, None
-    for arrays in encoded:
-        tokens = arrays["tokens"]
-        if cache is None:
-            shape = (len(shards), *tokens.shape[1:])
-            cache = open_memmap(context.folder / "tokens.npy", mode="w+", dtype=tokens.dtype, shape=shape)
-        cache[start : start + len(tokens)] = tokens
-        start += len(tokens)
-    assert cache is not None
-    cache.flush()
-    np.save(context.folder / "labels.npy", shards.labels)
-    np.save(context.folder / "keys.npy", np.asarray(shards.index["key"]))
+    tokens = (arrays["tokens"] for arrays in encoded)
+    first = next(tokens)
+    with writing_rows(context.folder / "tokens.npy", (len(shards), *first.shape[1:]), first.dtype) as rows:
+        for part in chain([first], tokens):
+            rows.append(part)
+    save_array(context.folder / "labels.npy", shards.labels)
+    save_array(context.folder / "keys.npy", np.asarray(shards.index["key"]))
     if entry.captions is not None:
         cache_captions(entry.captions, entry.batch, shards, context)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import shutil
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from accelerate import Accelerator
 from accelerate.utils import DynamoBackend, TorchDynamoPlugin
 from torch import Tensor, nn
 
+from onetok import durable
 from onetok.errors import OnetokError
 from onetok.params import Training
 from onetok.registry import save_model
-from onetok.sheets import grid
+from onetok.sheets import grid, save_picture
 from onetok.stages.runtime import Context
 from onetok.training.loop import History, Task, train
 
@@ -37,7 +38,7 @@ def fit(context: Context, build_task: Callable[[], tuple[Task, nn.Module]], trai
             return
         pictures.mkdir(parents=True, exist_ok=True)
         sheet = grid(drawn.numpy(), columns=len(drawn) // 2)
-        sheet.save(pictures / f"step-{step:09d}.png")
+        save_picture(sheet, pictures / f"step-{step:09d}.png")
         if context.tracker == "tensorboard":
             tracker = accelerator.get_tracker("tensorboard")
             tracker.log_images({"pictures": np.asarray(sheet)[None]}, step=step, dataformats="NHWC")
@@ -54,7 +55,9 @@ def fit(context: Context, build_task: Callable[[], tuple[Task, nn.Module]], trai
         write_scalars(history, context.folder / "scalars.csv")
         if pictures.exists():
             # Copied, not moved: a run that stops before the receipt must find them again.
-            shutil.copytree(pictures, context.folder / "pictures", dirs_exist_ok=True)
+            (context.folder / "pictures").mkdir(exist_ok=True)
+            for picture in sorted(pictures.glob("step-*.png")):
+                durable.copy(picture, context.folder / "pictures" / picture.name)
 
 
 def _accelerator(context: Context, training: Training) -> Accelerator:
@@ -95,7 +98,8 @@ def _require_wandb() -> None:
 def write_scalars(history: History, path: Path) -> None:
     """Write one row for each logging step; columns in the order in which they appeared."""
     columns = list(dict.fromkeys(name for row in history.rows for name in row))
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, columns or ["step"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, "step": int(row["step"])} for row in history.rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns or ["step"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, "step": int(row["step"])} for row in history.rows)
+    durable.write_text(path, text.getvalue())

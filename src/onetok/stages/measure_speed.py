@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from onetok import params
+from onetok import durable, params
 from onetok.markup import markdown_text
 from onetok.progress import track
 from onetok.speed import report
@@ -30,9 +29,9 @@ class Result(NamedTuple):
 def measure_speed(context: Context) -> None:
     entry = context.study.speeds[context.job.name]
     content, table, text = _MEASURES[type(entry)](context, entry)
-    (context.folder / "speed.json").write_text(json.dumps(content, indent=2) + "\n")
-    (context.folder / "table.csv").write_text(table.to_csv(index=False, lineterminator="\n"))
-    (context.folder / "table.md").write_text(text, encoding="utf-8")
+    durable.write_json(context.folder / "speed.json", content, sort_keys=False)
+    durable.write_text(context.folder / "table.csv", table.to_csv(index=False, lineterminator="\n"))
+    durable.write_text(context.folder / "table.md", text)
     print(f"\n{text}")
 
 

@@ -38,8 +38,9 @@ def work_in_parts(
     missing = [part for part in mine if not _is_whole(_path(context, part))]
     loaded = track(read_ahead(load, missing, context.workers), label, unit, total=len(missing))
     for part, item in zip(missing, loaded, strict=True):
+        arrays = compute(part, item)
         with durable.writing(_path(context, part)) as stream:
-            np.savez(stream, allow_pickle=False, **compute(part, item))
+            np.savez(stream, allow_pickle=False, **arrays)
     processes.wait_for_everyone()
     if not processes.is_main_process:
         return None

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from onetok.data.arrays import save_array
 from onetok.data.captions import say_cuts
 from onetok.data.images import encode_png
 from onetok.data.levels import to_levels
@@ -29,7 +30,7 @@ from onetok.registry import (
     load_tokenizer,
 )
 from onetok.sampling.seeds import ImageRandom
-from onetok.sheets import grid
+from onetok.sheets import grid, save_picture
 from onetok.stages.captions import of_others
 from onetok.stages.parts import Arrays, work_in_parts
 from onetok.stages.runtime import Context, main
@@ -152,7 +153,7 @@ def sample_images(context: Context) -> None:
     if computed is None:
         return
     drawn = list(computed)
-    np.save(context.folder / "tokens.npy", np.concatenate([arrays["tokens"] for arrays in drawn]))
+    save_array(context.folder / "tokens.npy", np.concatenate([arrays["tokens"] for arrays in drawn]))
     pixels = np.concatenate([arrays["pixels"] for arrays in drawn])
     samples = (
         Sample(f"sample-{i:06d}", encode_png(image), "png", subjects.label(i), subjects.caption(i))
@@ -162,7 +163,7 @@ def sample_images(context: Context) -> None:
     rows = min(subjects.cycle, SHEET_COLUMNS, count)
     columns = max(1, min(SHEET_COLUMNS, count // subjects.cycle))
     shown = [row + subjects.cycle * column for row in range(rows) for column in range(columns)]
-    grid(pixels[shown], columns=columns).save(context.folder / "contact-sheet.png")
+    save_picture(grid(pixels[shown], columns=columns), context.folder / "contact-sheet.png")
 
 
 def to_kept(drawn: Tensor, codebook_size: int | None) -> NDArray[Any]:

@@ -26,7 +26,7 @@ from onetok.params import PosteriorMean, PosteriorSample, ReconstructionBenchmar
 from onetok.progress import track
 from onetok.registry import build_caption_states, load_tokenizer
 from onetok.sampling.seeds import ImageRandom
-from onetok.sheets import grid
+from onetok.sheets import grid, save_picture
 from onetok.stages.captions import Watched, build_detector, check_prompts, of_others
 from onetok.stages.runtime import Context, main
 from onetok.stages.scoring import open_reference, score_features, splits_of, write_scores
@@ -89,7 +89,8 @@ def score_reconstruction(context: Context) -> None:
     (rebuilt,) = Rebuilder(name, tokenizer, text, benchmark.posterior, context.device).rebuild(
         [originals], Measured()
     )
-    grid(torch.cat([real, rebuilt]).numpy(), columns=len(shown)).save(context.folder / "reconstructions.png")
+    sheet = grid(torch.cat([real, rebuilt]).numpy(), columns=len(shown))
+    save_picture(sheet, context.folder / "reconstructions.png")
 
 
 def score_rebuilt(

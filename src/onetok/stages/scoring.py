@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor
 
+from onetok import durable
 from onetok.data.shards import Shards
 from onetok.errors import OnetokError
 from onetok.metrics.features import FeatureExtractor, Features, extract_features
@@ -66,8 +65,4 @@ def write_scores(folder: Path, scores: Mapping[str, float | None]) -> None:
 
     Raises OnetokError for a score that is no number: JSON has none for it, and nobody could use it.
     """
-    for metric, score in scores.items():
-        if score is not None and not math.isfinite(score):
-            raise OnetokError(f"{folder / 'scores.json'}: {metric} is {score}, expected a finite number")
-    content = json.dumps(scores, indent=2, sort_keys=True, allow_nan=False)
-    (folder / "scores.json").write_text(content + "\n")
+    durable.write_json(folder / "scores.json", dict(scores))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from onetok import durable
 from onetok.data.batches import AugmentedImages, image_batches
 from onetok.data.captions import CaptionTokenizer, say_cuts
 from onetok.data.shards import Shards
@@ -129,7 +129,7 @@ def score(
     images = image_batches(val, entry.images, entry.training.batch, context.workers)
     logits = extract_features({"encoder": model}, images, context.device)["encoder"].logits
     accuracy = {"images": len(val), "accuracy": class_accuracy(logits, labels)}
-    (context.folder / "accuracy.json").write_text(json.dumps(accuracy, indent=2) + "\n")
+    durable.write_json(context.folder / "accuracy.json", accuracy, sort_keys=False)
     print(
         f"train_encoder {context.job.name}: accuracy {accuracy['accuracy']:.4f} on {len(val)} validation images"
     )
