@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from onetok import durable, environment, publish
+from onetok.adopt import set_aside, standing
 from onetok.errors import OnetokError, print_warnings
 from onetok.generated import generated_files
 from onetok.plan import all_jobs, artefact_at, jobs_behind
@@ -70,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
         "restore",
         restore_results,
         "Pull payloads from the DVC remote and copy evidence/, so that nothing is made again.",
+    )
+    add(
+        "adopt",
+        adopt_results,
+        "Take over results that were copied here: what verifies is made, what does not is named and left to be made.",
     )
     add(
         "generated",
@@ -215,7 +221,25 @@ def publish_results(arguments: argparse.Namespace) -> int:
 
 def restore_results(arguments: argparse.Namespace) -> int:
     publish.restore(arguments.study)
-    return run_snakemake(arguments.study, ["--touch", "--forceall"])
+    return _touch(arguments.study, [])
+
+
+def adopt_results(arguments: argparse.Namespace) -> int:
+    verified, refused, left = standing(arguments.study)
+    for line in left:
+        print(f"left to be made: {line}")
+    if not verified:
+        raise OnetokError(f"{arguments.study / 'results'}: no artefact verifies, nothing is taken over")
+    set_aside(arguments.study, refused)
+    status = _touch(arguments.study, verified)
+    if status == 0:
+        print(f"{len(verified)} artefacts are taken over as they are, {len(left)} are left to be made")
+    return status
+
+
+def _touch(study: Path, targets: list[str]) -> int:
+    """Tell Snakemake that targets (none: all of the study) and what they are made from are made."""
+    return run_snakemake(study, ["--touch", "--forceall", "--quiet", "all", "--", *targets])
 
 
 def generated(arguments: argparse.Namespace) -> int:

