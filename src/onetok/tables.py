@@ -237,9 +237,9 @@ def small_sets(study: Study, table: Table, results: Path) -> list[str]:
         if scores is None or benchmark is None:
             continue
         for column in table.columns:
-            features = scores.get("features_judge" if column.metric.endswith("_judge") else "features")
-            images = scores.get("images")
-            if column.metric.removesuffix("_judge") not in FRECHET or features is None or images is None:
+            judged = "_judge" in column.metric
+            features, images = scores.get("features_judge" if judged else "features"), scores.get("images")
+            if column.metric.replace("_judge", "") not in FRECHET or features is None or images is None:
                 continue
             count = min(int(images), benchmark.reference_images)
             if count < features + 1:

@@ -1,5 +1,6 @@
 import io
 import os
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -170,6 +171,18 @@ def test_an_image_too_large_to_decode_is_named(folder_dataset, monkeypatch):
     dataset = folder_params(folder_dataset, {"kind": "folders", "train": "train", "val": "val"})
     with pytest.raises(OnetokError, match=r"train/cat/0.png: not a readable image: .*exceeds limit"):
         list(read_splits(dataset)["train"])
+
+
+def test_a_class_that_the_validation_images_lack_is_named(folder_dataset):
+    split = {"kind": "folders", "train": "train", "val": "val"}
+    shutil.rmtree(folder_dataset / "val/dog")
+    with pytest.raises(
+        OnetokError, match=r"val/dog: no such class folder, expected every class of the train split"
+    ):
+        read_splits(folder_params(folder_dataset, split))
+    (folder_dataset / "val/dog").mkdir()
+    with pytest.raises(OnetokError, match=r"val/dog: no image that can be read, expected images in it"):
+        read_splits(folder_params(folder_dataset, split))
 
 
 def test_a_name_that_is_not_utf_8_is_said_before_anything_is_read(folder_dataset):

@@ -9,6 +9,7 @@ import torch
 
 from onetok.data.levels import to_levels
 from onetok.errors import OnetokError
+from onetok.metrics.features import extract_features
 from onetok.metrics.pixels import psnr
 from onetok.params import PosteriorMean, PosteriorSample
 from onetok.stages.score_reconstruction import Measured, Originals, Rebuilder
@@ -88,6 +89,24 @@ def test_scores_are_strict_json(tmp_path):
     write_scores(tmp_path, {"psnr": np.float64(20.5), "codebook_usage": None})
     assert json.loads((tmp_path / "scores.json").read_text()) == {"psnr": 20.5, "codebook_usage": None}
     for wrong in (float("nan"), float("inf")):
-        message = re.escape(f"scores.json: fid is {wrong}, expected a finite number")
+        message = re.escape(f"scores.json: cannot be written: fid is {wrong}, expected a finite number")
         with pytest.raises(OnetokError, match=message):
             write_scores(tmp_path, {"fid": wrong})
+
+
+class Doubtful:
+    """An extractor whose features of some images are no numbers."""
+
+    def features(self, images):
+        return images.mean(dim=(2, 3)) / (images[:, :1, 0, 0] > 0)
+
+    def logits(self, features):
+        return features
+
+
+def test_images_whose_features_are_no_numbers_are_named_by_their_place():
+    pixels = torch.full((6, 3, 4, 4), 8, dtype=torch.uint8)
+    pixels[4, 0, 0, 0] = 0
+    message = r"^features by the judge: value 0 of image 4 is inf \(1 of 2 images have such\), expected finite numbers$"
+    with pytest.raises(OnetokError, match=message):
+        extract_features({"judge": Doubtful()}, pixels.split(2), CPU)

@@ -179,6 +179,11 @@ class FolderPool:
         for name in names:
             if name not in self.labels:
                 raise OnetokError(f"{shown(folder / name)}: this class is not in the train split")
+        missing = [name for name in self.classes if name not in set(names)]
+        if missing:
+            more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            expected = "expected every class of the train split"
+            raise OnetokError(f"{shown(folder / missing[0])}: no such class folder{more}, {expected}")
         return names
 
     def _listed(self, folder: Path, names: list[str]) -> Iterator[tuple[int, ImageFile]]:

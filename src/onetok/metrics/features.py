@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onetok.data.images import to_float
+from onetok.metrics.finite import require_finite
 from onetok.models.text_encoder import CLIP
 
 
@@ -55,14 +56,22 @@ class CaptionClassifier:
 def extract_features(
     extractors: Mapping[str, FeatureExtractor], batches: Iterable[Tensor], device: torch.device
 ) -> dict[str, Features]:
-    """Pass batches of uint8 images (B, 3, H, W) through every extractor, in order; one batch in memory at a time."""
+    """Pass batches of uint8 images (B, 3, H, W) through every extractor, in order; one batch in memory at a time.
+
+    Raises OnetokError that names the extractor's role and the image for features or logits that are not finite.
+    """
     found: dict[str, list[Features]] = {role: [] for role in extractors}
+    first = 0
     for pixels in batches:
         images = to_float(pixels.to(device))
         for role, extractor in extractors.items():
             features = extractor.features(images)
             logits = extractor.logits(features)
-            found[role].append(Features(features.float().cpu().numpy(), logits.float().cpu().numpy()))
+            part = Features(features.float().cpu().numpy(), logits.float().cpu().numpy())
+            for kind, rows in zip(part._fields, part, strict=True):
+                require_finite(rows, f"{kind} by the {role}", first)
+            found[role].append(part)
+        first += len(pixels)
     return {role: Features(*map(np.concatenate, zip(*parts, strict=True))) for role, parts in found.items()}
 
 
