@@ -143,11 +143,12 @@ def test_dvc_builds_nothing_writes_the_lock_and_then_both_tools_are_clean(made):
 
 def test_publish_restore_and_a_change_after_it(made, tmp_path):
     """The doors, then one changed sampling value under Snakemake and another under DVC."""
-    spread = run(["onetok", "spread", "--runs", "seeds-0-native"], made)  # these very results
-    assert spread.returncode == 0 and jobs_run(spread.stdout) == [], spread.stdout
+    kept = made / "evidence/spread/a-run.json"  # publish has no say in what onetok spread keeps
+    kept.parent.mkdir(parents=True)
+    kept.write_text("{}")
     publish = run(["onetok", "publish"], made)
     assert publish.returncode == 0, publish.stdout
-    assert (made / "evidence/spread/seeds-0-native.json").exists()
+    assert kept.read_text() == "{}"
     compare = run(["onetok", "compare"], made)
     assert compare.returncode == 0 and compare.stdout.count(": identical") == 4
     assert "receipts: all hold" in compare.stdout
@@ -453,14 +454,16 @@ def processes(module: str, folder: Path) -> list[int]:
 @pytest.mark.slow
 def test_a_spread_is_made_kept_and_made_again_where_params_have_changed(made, tmp_path):
     """Two runs: the study's own results are the first; the second has other seeds and another instruction set."""
+    if {"ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"} & os.environ.keys():
+        pytest.skip("the instruction sets are limited here, so the study's results are no native run")
     study = tmp_path / "study"
     shutil.copytree(made, study, symlinks=True)
     first = run(["onetok", "spread"], study)
     assert first.returncode == 0, first.stdout
     assert "seeds-0-native: 12" not in first.stdout  # nothing to be made
     assert "seeds-1000-sse41: 12 of 12 scores to be made" in first.stdout
-    kept = {path.stem: json.loads(path.read_text()) for path in (study / "evidence/spread").iterdir()}
-    assert kept.keys() == {"seeds-0-native", "seeds-1000-sse41"}
+    names = ("seeds-0-native", "seeds-1000-sse41")
+    kept = {name: json.loads((study / f"evidence/spread/{name}.json").read_text()) for name in names}
     scores = [run["scores"]["scores/reconstruction/titok/vq-16"] for run in kept.values()]
     assert len({score["chain"] for score in scores}) == 1
     assert len({score["figures"]["psnr"] for score in scores}) == 2
