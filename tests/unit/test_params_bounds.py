@@ -139,7 +139,7 @@ def test_nothing_is_trained_in_zero_steps_so_that_they_need_no_warm_up(contents)
     assert build_study(contents).generators["maskgit/untrained"].training.steps == 0
 
 
-UNBOUNDED = {"Published.figures"}
+UNBOUNDED = {"PublishedFigure.value"}
 
 
 def test_every_number_of_the_schema_has_bounds():

@@ -187,7 +187,8 @@ def test_training_reads_what_the_cache_keeps(smallest, monkeypatch, caches):
     change(smallest, "encoders/clip.yaml", "context_length: 16", "context_length: 8")
     monkeypatch.chdir(smallest)
     study = load_study(smallest)
-    context = SimpleNamespace(study=study, device=CPU)
+    job = SimpleNamespace(name="maskgen/vq")  # for messages
+    context = SimpleNamespace(study=study, job=job, device=CPU)
     for folder, name, kind in zip(caches, ("vq", "kl"), (EncodedCaptions, CachedCaptions), strict=True):
         entry = study.generators[f"maskgen/{name}"]
         read, texts = read_texts(context, entry, TokenCache(folder))
