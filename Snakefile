@@ -14,6 +14,7 @@ min_version("9.27")
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/run.smk"
 include: "workflow/rules/datasets.smk"
 include: "workflow/rules/encoders.smk"
 include: "workflow/rules/tokenizers.smk"

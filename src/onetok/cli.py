@@ -13,8 +13,10 @@ from pathlib import Path
 from onetok import durable, environment, publish
 from onetok.adopt import set_aside, standing
 from onetok.errors import OnetokError, print_warnings
+from onetok.exits import exit_status
 from onetok.generated import generated_files
-from onetok.plan import all_jobs, artefact_at, jobs_behind
+from onetok.needs import missing_needs
+from onetok.plan import all_jobs, artefact_at, jobs_behind, targets
 from onetok.receipts import verify
 from onetok.study import load_study
 
@@ -24,13 +26,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def main() -> None:
     environment.pin()
     environment.write_any_text()
-    arguments = _parser().parse_args()
-    print_warnings()
-    try:
-        sys.exit(arguments.run(arguments))
-    except OnetokError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+
+    def run() -> int:
+        arguments = _parser().parse_args()
+        print_warnings()
+        return int(arguments.run(arguments))
+
+    sys.exit(exit_status(run))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,7 +52,12 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "make", make, "Make targets with Snakemake: the repository's Snakefile in the study's folder."
     ).add_argument("targets", nargs="+", help="paths below results/, or `all`")
-    add("check", check, "Check the params of a study, and say nothing if they are valid.")
+    add(
+        "check",
+        check,
+        "Check the params of a study and what its targets need from outside: folders of images, pinned weights."
+        " Say nothing if a run can start.",
+    ).add_argument("targets", nargs="*", help="receipts below results/ (default: every table and figure)")
     add("verify", verify_results, "Check every receipt against params, inputs and files.")
     add(
         "compare",
@@ -178,12 +185,28 @@ def run_snakemake(
     command += ["--directory", str(study), *options]
     wanted = {**os.environ, **(environment or {})}
     given = {name: value for name, value in wanted.items() if value is not None}
-    return subprocess.run(command, check=False, env=given, pass_fds=keep_open).returncode
+    process = subprocess.Popen(command, env=given, pass_fds=keep_open)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue  # Snakemake gets it, too, and ends when its jobs have
 
 
 def check(arguments: argparse.Namespace) -> int:
-    load_study(arguments.study)
-    return 0
+    study, directory = load_study(arguments.study), arguments.study
+    found = [(target, artefact_at(target)) for target in arguments.targets if target != "all"]
+    if unknown := [target for target, artefact in found if artefact is None]:
+        raise OnetokError(f"{unknown[0]}: no target, expected results/<kind>/<family>/<variant>/receipt.json")
+    wanted = [artefact for _, artefact in found if artefact is not None]
+    jobs = jobs_behind(
+        study, wanted if arguments.targets and "all" not in arguments.targets else targets(study)
+    )
+    unmade = [job.artefact for job in jobs if verify(job, directory, digests=False)]
+    lines = missing_needs(study, unmade, directory)
+    if lines:
+        print("\n  ".join(["missing before the first job:", *lines]))
+    return 1 if lines else 0
 
 
 def verify_results(arguments: argparse.Namespace) -> int:

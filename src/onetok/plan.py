@@ -94,6 +94,7 @@ STAGE_OF_KIND = {
     "figures": "plot_figure",
     "benchmarks/speed": "measure_speed",
 }
+KIND_OF_STAGE = {stage: kind for kind, stage in STAGE_OF_KIND.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

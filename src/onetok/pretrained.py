@@ -42,6 +42,7 @@ from torch import Tensor, nn
 from onetok import durable
 from onetok.digests import sha256
 from onetok.errors import OnetokError, nearest, one_line, shown
+from onetok.needs import null_pins
 from onetok.params import WeightsFile
 from onetok.progress import Progress
 
@@ -106,18 +107,8 @@ def _checked(weights: WeightsFile) -> WeightsFile:
 
 def _pinned(weights: WeightsFile) -> str:
     """Return the digest of params, which must pin a file before it is downloaded."""
-    missing = [f"weights.{key}" for key in ("revision", "sha256") if getattr(weights, key) is None]
-    if weights.hub is None:
-        missing = [key for key in missing if key != "weights.revision"]
-    if missing:
-        text = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} null in params"
-        printer = f"sha256sum {weights.file}"
-        if weights.hub is not None:
-            printer = f"onetok pin {weights.hub} {weights.file}"
-        elif weights.url is not None:
-            printer = f"curl -L {weights.url} | sha256sum"
-        prints = "it" if len(missing) == 1 else "them"
-        raise OnetokError(f"{weights.file}: not pinned: {text}; `{printer}` prints {prints}")
+    if (text := null_pins(weights)) is not None:
+        raise OnetokError(f"{weights.file}: {text}")
     assert weights.sha256 is not None
     return weights.sha256
 

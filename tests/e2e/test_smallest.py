@@ -233,20 +233,6 @@ def test_a_gpu_that_is_not_there_is_an_error(made):
     )
 
 
-def test_a_failing_stage_shows_the_end_of_its_log_and_its_path(made, tmp_path):
-    study = tmp_path / "study"
-    shutil.copytree(made / "params", study / "params")
-    dataset = study / "params/datasets/labelled.yaml"
-    source = "source: {kind: imagefolder, path: nowhere, caption: null, class_names: folders}"
-    dataset.write_text(re.sub(r"source: \{.*\}", source, dataset.read_text()))
-    command = ["snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(study)]
-    done = run(command, study)
-    assert done.returncode != 0
-    assert "error: nowhere: no such folder (source.path of the dataset)" in done.stdout
-    assert f"{study}/results/logs/convert_dataset/labelled/digits/log.txt" in done.stdout
-    assert not (study / "results/datasets/labelled/digits/receipt.json").exists()
-
-
 ON_TWO_PROCESSES = ["python", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
 
 

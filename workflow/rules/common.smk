@@ -4,24 +4,19 @@ import sys
 
 from onetok.environment import prepare_jobs, with_this_python
 from onetok.errors import OnetokError
-from onetok.study import load_study
 from onetok.plan import Artefact, DISTRIBUTED, plan, speed_targets, targets, waiting
+from onetok.profile import read_machine
+from onetok.study import load_study
 
 try:
     STUDY = load_study()
+    # profiles/default/machine.yaml, or `config:` of another profile
+    MACHINE = read_machine(config)
 except OnetokError as error:
     sys.exit(f"onetok: {error}")
 
 
 prepare_jobs()
-
-# What the machine gives a job: profiles/default/machine.yaml, or `config:` of another profile.
-MACHINE = {"device", "tf32", "threads", "workers", "launch", "tracker"}
-if config.keys() != MACHINE:
-    unknown, absent = sorted(config.keys() - MACHINE), sorted(MACHINE - config.keys())
-    sys.exit(
-        f"onetok: profile: config holds unknown {unknown} and lacks {absent}, expected {sorted(MACHINE)}"
-    )
 
 
 wildcard_constraints:
@@ -65,22 +60,17 @@ def job_of(kind, wildcards):
 
 
 def stage(name):
-    """Return the shell command of a stage: output to the terminal and to the log, whose end a failure repeats.
+    """Return the shell command of a stage: output to the terminal and to the log.
 
     The machine's values are written into the command, not into params: they are no reason to run a job again. And the
     threads are the profile's, not Snakemake's {threads}, which it lowers to the machine's cores without a word.
     """
-    launch = with_this_python(config["launch"] if name in DISTRIBUTED else "python -m")
+    launch = with_this_python(MACHINE.launch if name in DISTRIBUTED else "python -m")
     launch = launch.replace("{", "{{").replace("}", "}}")
-    tf32 = "--tf32" if config["tf32"] else ""
+    tf32 = "--tf32" if MACHINE.tf32 else ""
     return f"""
         {launch} onetok.stages.{name} {{wildcards.family}}/{{wildcards.variant}} \\
-            --device {config["device"]} --threads {config["threads"]} \\
-            --workers {config["workers"]} --tracker {config["tracker"]} {tf32} \\
-            2>&1 | tee {{log:q}} || {{{{
-                echo; echo "--- {name} {{wildcards.family}}/{{wildcards.variant}} failed; the end of its log:"
-                tail -n 15 {{log:q}}
-                echo "--- all of it: $PWD/"{{log:q}}
-                exit 1
-            }}}} >&2
+            --device {MACHINE.device} {tf32} --threads {MACHINE.threads} \\
+            --workers {MACHINE.workers} --tracker {MACHINE.tracker} \\
+            2>&1 | tee {{log:q}} >&2
         """

@@ -22,13 +22,12 @@ from threadpoolctl import threadpool_limits
 
 from onetok import durable, environment
 from onetok.errors import OnetokError
+from onetok.exits import exit_status
 from onetok.machine import machine_record
 from onetok.params import Study
-from onetok.plan import DISTRIBUTED, STAGE_OF_KIND, Job, plan
+from onetok.plan import DISTRIBUTED, KIND_OF_STAGE, Job, plan
 from onetok.receipts import check_inputs, scratch_folder, write_receipt
 from onetok.study import load_study
-
-KIND_OF_STAGE = {stage: kind for kind, stage in STAGE_OF_KIND.items()}
 
 
 @dataclass(frozen=True)
@@ -65,12 +64,13 @@ def main(stage: str, work: Callable[[Context], None]) -> None:
     """Run `work` for the job that the command line names, and exit."""
     environment.write_any_text()
     arguments = _arguments(stage)
-    try:
+
+    def run() -> int:
         environment.check(stage, distributed=stage in DISTRIBUTED)
         _run(stage, work, arguments)
-    except OnetokError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(1)
+        return 0
+
+    sys.exit(exit_status(run))
 
 
 def _arguments(stage: str) -> argparse.Namespace:
@@ -78,10 +78,13 @@ def _arguments(stage: str) -> argparse.Namespace:
     parser.add_argument("name", help="family/variant, as in params/")
     parser.add_argument("--device", required=True, choices=["cpu", "cuda"])
     parser.add_argument(
-        "--threads", required=True, type=int, help="CPU threads; another number gives other low bits"
+        "--threads",
+        required=True,
+        type=_count(1),
+        help="CPU threads; another number gives other low bits",
     )
     parser.add_argument(
-        "--workers", type=int, default=0, help="processes that read training data (same bytes)"
+        "--workers", type=_count(0), default=0, help="processes that read training data (same bytes)"
     )
     parser.add_argument(
         "--tf32",
@@ -90,6 +93,17 @@ def _arguments(stage: str) -> argparse.Namespace:
     )
     parser.add_argument("--tracker", choices=["tensorboard", "wandb", "none"], default="none")
     return parser.parse_args()
+
+
+def _count(least: int) -> Callable[[str], int]:
+    """Return what reads an integer of at least so much from the command line."""
+
+    def integer(text: str) -> int:
+        if not (text.isdecimal() and text.isascii() and least <= int(text) <= 1024):
+            raise argparse.ArgumentTypeError(f"found {text!r}, expected an integer from {least} to 1024")
+        return int(text)
+
+    return integer
 
 
 def _run(stage: str, work: Callable[[Context], None], arguments: argparse.Namespace) -> None:
