@@ -267,7 +267,7 @@ def _touch(study: Path, targets: list[str]) -> int:
 
 def generated(arguments: argparse.Namespace) -> int:
     for path, content in generated_files(REPOSITORY).items():
-        if not path.exists() or path.read_text() != content:
+        if not path.exists() or path.read_text(encoding="utf-8") != content:
             durable.write_text(path, content)
             print(f"{path.relative_to(REPOSITORY)}: written")
     return 0

@@ -63,7 +63,7 @@ def text_shape(study: Study, encoder: str) -> TextShape:
     if isinstance(entry, CLIPEncoder):
         return TextShape(entry.model.context_length, entry.model.text_width, entry.model.embedding)
     assert isinstance(entry, OpenCLIPEncoder)
-    released = json.loads(open_clip_configs()[entry.architecture].read_text())
+    released = json.loads(open_clip_configs()[entry.architecture].read_text(encoding="utf-8"))
     tower = released["text_cfg"]
     if not {"context_length", "width"} <= tower.keys():
         raise OnetokError(

@@ -20,13 +20,13 @@ def generated_files(repository: Path) -> dict[Path, str]:
         repository / "environment.yml": environment(repository),
         repository / "params/schema.json": schema(),
         repository / "README.md": readme(repository),
-        repository / MINIATURE / "dvc.yaml": (repository / "dvc.yaml").read_text(),
+        repository / MINIATURE / "dvc.yaml": (repository / "dvc.yaml").read_text(encoding="utf-8"),
     }
 
 
 def environment(repository: Path) -> str:
     """Return the conda environment: the same direct requirements as pyproject.toml, at the same versions."""
-    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     packages = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     lines = [
         "# Made from pyproject.toml by `onetok generated`: the environment of requirements.lock, for conda users.",
@@ -62,7 +62,7 @@ def schema() -> str:
 
 def readme(repository: Path) -> str:
     """Return the README with the miniature's published tables between its markers."""
-    text = (repository / "README.md").read_text()
+    text = (repository / "README.md").read_text(encoding="utf-8")
     from onetok.spread.pages import Pages  # not for every other command: pandas and SciPy take a second
 
     study = repository / MINIATURE

@@ -67,7 +67,9 @@ def restore(study: Path) -> None:
     if not evidence.is_dir():
         raise OnetokError(f"{evidence}: no such folder; nothing was published for this study")
     command = [sys.executable, "-m", "dvc", "remote", "list"]
-    if not subprocess.run(command, cwd=study, capture_output=True, text=True, check=False).stdout.strip():
+    if not subprocess.run(
+        command, cwd=study, capture_output=True, encoding="utf-8", check=False
+    ).stdout.strip():
         raise OnetokError(
             "dvc: no remote to pull from; dvc remote add --local --default NAME PLACE (docs/how-to/dvc.md)"
         )

@@ -48,7 +48,7 @@ def read_scores(row: Row, folder: Path) -> dict[str, float | None] | None:
         return None
     kind, name = ("reconstruction", row.tokenizer) if row.tokenizer else ("samples", row.samples)
     path = folder / "scores" / kind / str(name) / "scores.json"
-    scores: dict[str, float | None] = json.loads(path.read_text())
+    scores: dict[str, float | None] = json.loads(path.read_text(encoding="utf-8"))
     return scores
 
 

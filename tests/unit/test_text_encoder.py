@@ -154,7 +154,8 @@ class Corners:
 
 def test_training_learns_which_caption_belongs_to_an_image(tmp_path):
     optimizer = AdamW(learning_rate=3e-3, betas=(0.9, 0.98), epsilon=1e-6, weight_decay=0.0)
-    changes = {"steps": 160, "ema_decay": None, "log_every": 20, "checkpoint_every": 160}
+    # Twice the steps that most initialisations need: six seeds of six end at 1, where 160 steps leave two below 0.8.
+    changes = {"steps": 320, "ema_decay": None, "log_every": 20, "checkpoint_every": 320}
     model, training = tiny(), settings(**changes, optimizer=optimizer)
     accelerator = Accelerator(cpu=True)
     task = single_phase(

@@ -149,7 +149,11 @@ def processor(device: torch.device) -> str:
 
 
 def _cpu() -> str:
-    found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), flags=re.MULTILINE)
+    found = re.search(
+        r"^model name\s*: (.*)$",
+        Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"),
+        flags=re.MULTILINE,
+    )
     return found[1] if found else platform.machine()
 
 

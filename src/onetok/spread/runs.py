@@ -102,7 +102,7 @@ def _make(directory: Path, study: Study, run: SpreadRun, start: Start) -> int:
 def _locked(folder: Path) -> Iterator[int]:
     """Hold a run while it is made: Snakemake inherits the lock, and the system frees it whoever is killed."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as stream:
+    with (folder / "lock").open("w", encoding="utf-8") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -198,5 +198,5 @@ def _git_commit() -> str | None:
     if shutil.which("git") is None:
         return None
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     return found.stdout.strip() or None
