@@ -39,6 +39,7 @@ def publish(study: Path, *, push: bool) -> None:
     """Raises OnetokError if anything in results/ is not what its receipt says."""
     jobs = list(all_jobs(load_study(study)))
     _verify_all(jobs, study)
+    _check_repository(study)
     dvc_file = str(study / "dvc.yaml")
     _dvc("commit", "--force", dvc_file)
     if push:
@@ -66,6 +67,7 @@ def restore(study: Path) -> None:
     evidence = study / "evidence"
     if not evidence.is_dir():
         raise OnetokError(f"{evidence}: no such folder; nothing was published for this study")
+    _check_repository(study)
     command = [sys.executable, "-m", "dvc", "remote", "list"]
     if not subprocess.run(
         command, cwd=study, capture_output=True, encoding="utf-8", check=False
@@ -96,6 +98,15 @@ def _verify_all(jobs: list[Job], study: Path) -> None:
     if problems:
         raise OnetokError(
             "\n".join(["results are not what their receipts say:", *(f"  {line}" for line in problems)])
+        )
+
+
+def _check_repository(study: Path) -> None:
+    folders = (study.resolve(), *study.resolve().parents)
+    if not any((folder / ".git").exists() for folder in folders):
+        raise OnetokError(
+            f"{study.resolve()}: in no git repository, which DVC needs; clone the project, or where it came as "
+            "an archive, `git init` and commit at its root"
         )
 
 
