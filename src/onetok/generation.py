@@ -56,7 +56,7 @@ SAMPLING: TypeAdapter[params.Sampling] = TypeAdapter(params.Sampling)
 def load_generator(
     name: str, device: str = "cpu", *, study: str | Path = "."
 ) -> ClassImageGenerator | CaptionImageGenerator:
-    """Return a generator, with the tokenizer that decodes its tokens, by the first of these that `name` is.
+    """Return a generator with the tokenizer that decodes its tokens, on `device`: the first of these that `name` is.
 
     1. a generator of the study's params, family/variant: what the study made in results/generators;
     2. a repository on the Hub of a published generator that params know, pinned there.

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from onetok import durable
-from onetok.errors import OnetokError, without_secrets
+from onetok.errors import OnetokError, shown, without_secrets
 from onetok.models.quantizers import VectorQuantizerConfig
 from onetok.models.tatitok import TATiTok
 from onetok.models.titok import TiTok
@@ -81,9 +81,12 @@ class Pretrained(NamedTuple):
 def save_pretrained(
     model: nn.Module, folder: Path, *, images: Images, card: Card, text_encoder: nn.Module | None = None
 ) -> None:
-    """Write a tokenizer with its text encoder, its preprocessing and its card.
+    """Write a tokenizer with its text encoder, its preprocessing and its card into a folder, made where there is none.
 
-    Raises OnetokError for a tokenizer that reads text without an encoder, or the other way round.
+    Weights keep their type, float32 for models of this package; files of the same names are replaced.
+    Raises OnetokError for a tokenizer that reads text without an encoder, or the other way round; for a model that is
+    no tokenizer, or of a class that load_model would not know; for weights that are NaN or infinite; and where the
+    folder cannot be written.
     """
     if isinstance(model, TATiTok) != (text_encoder is not None):
         found = "no text encoder" if text_encoder is None else "a text encoder"
@@ -111,7 +114,8 @@ def push_to_hub(
 ) -> str:
     """Upload what save_pretrained writes to a repository, made where there is none; return the commit's address.
 
-    Raises OnetokError without a network, a login or the right to write there.
+    Raises OnetokError as save_pretrained does, before anything is uploaded, and without a network, a login or the right
+    to write there.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -137,8 +141,10 @@ def _preprocessing(images: Images) -> dict[str, Any]:
 def from_pretrained(name_or_folder: str | Path, *, revision: str | None = None) -> Pretrained:
     """Load a folder that save_pretrained or a study's training wrote, or such a repository on the Hub, on the CPU.
 
-    A study's folder says in its receipt how images were prepared and which text encoder it reads.
-    Raises OnetokError for what is missing, does not fit or cannot be had.
+    A study's folder says in its receipt how images were prepared and which text encoder it reads. A folder from
+    elsewhere runs no code, and its config.json asks for no more memory than its weights take.
+    Raises OnetokError for what is missing, does not fit or cannot be had: a config that is none of a model's, sizes
+    that are not those of the tensors, weights that are NaN, infinite, integer or complex.
     """
     folder = Path(name_or_folder)
     if not folder.exists():
@@ -164,10 +170,15 @@ def _images(folder: Path, config: dict[str, Any], receipt: Receipt | None) -> Im
         if isinstance(found, dict):  # leave out what only training needs
             found = {key: value for key, value in found.items() if key in Images.model_fields}
     try:
-        return None if found is None else Images.model_validate(found)
-    except ValidationError:
-        expected = ", ".join(Images.model_fields)
-        raise OnetokError(f"{where}: found {found!r}, expected {expected}") from None
+        images = None if found is None else Images.model_validate(found)
+    except ValidationError as error:
+        first, expected = error.errors()[0], ", ".join(Images.model_fields)
+        reason = ": ".join([*map(str, first["loc"]), first["msg"]])
+        raise OnetokError(f"{where}: found {shown(found)}, expected {expected} ({reason})") from None
+    if images is not None and images.shorter_edge < images.size:
+        text = f"shorter_edge {images.shorter_edge} is below size {images.size}"
+        raise OnetokError(f"{where}: {text}, expected it as large or larger")
+    return images
 
 
 def _text_encoder_folder(folder: Path, receipt: Receipt | None) -> Path:

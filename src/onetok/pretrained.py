@@ -669,8 +669,10 @@ def _prefix(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
     for first in sorted(firsts):
         behind = {name.removeprefix(first) for name in state if name.startswith(first)}
         foreign = not any(name.startswith(first) for name in expected)
-        if foreign and (len(behind) == len(state) or expected.keys() <= behind):
-            return f"; names in the file begin with {first!r}: save them without it"
+        if foreign and (2 * len(behind) > len(state) or expected.keys() <= behind):
+            return f"; names in the file begin with {first!r}: save those alone, without it"
+    if any(".module." in name for name in state):
+        return "; names in the file hold '.module.' of DistributedDataParallel: save the model inside it"
     return ""
 
 

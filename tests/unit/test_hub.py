@@ -129,12 +129,23 @@ def test_a_folder_that_is_none_is_named(file, content, text, tmp_path):
     assert "\n" not in str(raised.value)
 
 
-def test_wrong_preprocessing_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("preprocessing", "text"),
+    [
+        ({"size": 3}, r"preprocessing: found {'size': 3}, expected resize, .*\(resize: Field required\)"),
+        ([], r"preprocessing: found \[\], expected resize"),
+        (IMAGES.model_dump() | {"size": 2**40}, r"\(size: Input should be less than"),
+        (IMAGES.model_dump() | {"shorter_edge": 1}, "preprocessing: shorter_edge 1 is below size 32"),
+        (IMAGES.model_dump() | {"more": [0] * 10_000}, r"\(more: Extra inputs are not permitted\)"),
+    ],
+)
+def test_wrong_preprocessing_is_named(preprocessing, text, tmp_path):
     save(make("titok"), tmp_path)
     path = tmp_path / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"preprocessing": {"size": 3}}))
-    with pytest.raises(OnetokError, match=r"config.json: preprocessing: found {'size': 3}, expected resize"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"preprocessing": preprocessing}))
+    with pytest.raises(OnetokError, match=text) as raised:
         from_pretrained(tmp_path)
+    assert len(str(raised.value)) < 700
 
 
 class FakeHub:

@@ -328,11 +328,15 @@ def test_weights_of_other_precision_and_counts_are_taken():
 def test_a_prefix_of_every_name_is_said():
     state = {f"net.{name}": tensor for name, tensor in nn.Linear(2, 3).state_dict().items()}
     with pytest.raises(
-        OnetokError, match=r"first 'bias'; names in the file begin with 'net.': save them without it"
+        OnetokError, match=r"first 'bias'; names in the file begin with 'net.': save those alone, without it"
     ):
         load_strictly(nn.Linear(2, 3), state, "file")
     with pytest.raises(OnetokError, match=r"begin with 'net.'"):
         load_strictly(nn.Linear(2, 3), state | {"loss.weight": torch.zeros(1)}, "file")
+    inner = nn.Sequential(nn.Sequential(nn.Linear(2, 3)))
+    state = {name.replace("0.0.", "0.module.0."): tensor for name, tensor in inner.state_dict().items()}
+    with pytest.raises(OnetokError, match="of DistributedDataParallel: save the model inside it"):
+        load_strictly(inner, state, "file")
 
 
 # ---------------------------------------------------------------------------------------------- addresses
