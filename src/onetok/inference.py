@@ -58,18 +58,22 @@ ONE_EACH = "a list of captions, one for each image"
 def load_tokenizer(
     name: str | Path, device: str = "cpu", *, study: str | Path = ".", revision: str | None = None
 ) -> ImageTokenizer:
-    """Return a tokenizer by the first of these that `name` is.
+    """Return a tokenizer, on `device`, by the first of these that `name` is.
 
     1. a folder with config.json, as save_pretrained and training write it;
     2. a tokenizer of the study's params, family/variant: what the study made in results/tokenizers;
     3. a repository on the Hub: a published one that params know, pinned there, or one that push_to_hub made.
 
+    `study` is the study's directory; `revision` picks a branch, tag or commit of a repository that params do not pin.
     Raises OnetokError for anything else, and where a file is missing, does not fit or cannot be had.
     """
     where = open_device(device)
     if not isinstance(name, str | Path):
         raise OnetokError(f"tokenizer: found {type(name).__name__}, expected a folder or a name")
-    saved = (Path(name) / "config.json").exists()
+    try:
+        saved = (Path(name) / "config.json").exists()
+    except OSError as error:  # longer than a file system allows, or in a folder of somebody else's
+        raise OnetokError(f"{str(name)[:80]}: cannot be looked up: {error.strerror}") from None
     found = from_pretrained(name) if saved else _by_name(str(name), Path(study), revision)
     return ImageTokenizer(found, str(name), where)
 
@@ -254,14 +258,21 @@ class ImageTokenizer:
         return self.model.tokens_from_ids(as_ids(ids, self.tokens, self.codebook_size).to(self.device))
 
     def save_pretrained(self, folder: str | Path, *, summary: str) -> None:
-        """Write a folder that load_tokenizer reads on any machine."""
+        """Write a folder that load_tokenizer reads on any machine: weights, config, preprocessing, text encoder, card.
+
+        `summary` is what the card says of training and quality, and may be empty.
+        Raises OnetokError where the folder cannot be written, or for weights that are no finite numbers.
+        """
         card = Card(name=Path(folder).name, summary=summary, receipt=self.receipt)
         save_pretrained(
             self.model, Path(folder), images=self.images, card=card, text_encoder=self.text_encoder
         )
 
     def push_to_hub(self, repo: str, *, summary: str, private: bool) -> str:
-        """Upload such a folder to a repository on the Hub; return the commit's address."""
+        """Upload what save_pretrained writes to a repository on the Hub, owner/name; return the commit's address.
+
+        Raises OnetokError as save_pretrained does, and without a network, a login or the right to write there.
+        """
         card = Card(name=repo, summary=summary, receipt=self.receipt)
         return push_to_hub(
             self.model, repo, images=self.images, card=card, private=private, text_encoder=self.text_encoder

@@ -29,6 +29,8 @@ Latents = Tensor | NDArray[Any]  # (B, N, C) of any float type
 
 def open_picture(image: Any) -> Image.Image | bytes | str | Path:
     """Return a picture as a path, as the bytes of its file, or decoded. Raises OnetokError for what is none."""
+    if isinstance(image, Image.Image) and not (image.width and image.height):
+        raise OnetokError(f"image: found {image.width} x {image.height} px, expected an image with pixels")
     if isinstance(image, Image.Image | bytes | str | Path):
         return image
     if isinstance(image, bytearray | memoryview):
@@ -66,18 +68,16 @@ def as_pixels(images: Any, size: int, prepare: Callable[[Any], Tensor]) -> Tenso
         images = as_tensor(images.transpose(0, 3, 1, 2) if channels_last else images, "images")
     if not isinstance(images, Tensor):
         return prepare(images)
-    if images.ndim != 4 or images.shape[1:] != (3, size, size):
-        raise OnetokError(
-            f"images: found {_kind(images)}, expected (B, 3, {size}, {size}) float in [0, 1] or uint8"
-        )
-    if images.dtype is torch.uint8:
-        return to_float(images)
-    if not images.is_floating_point():
-        expected = f"(B, 3, {size}, {size}) float in [0, 1] or uint8 of 0 to 255"
-        raise OnetokError(f"images: found {_kind(images)}, expected {expected}")
-    pixels = images.detach().to(torch.float32)
-    _check_range(pixels)
-    return pixels
+    found = as_tensor(images, "images")
+    expected = f"(B, 3, {size}, {size}) float in [0, 1] or uint8 of 0 to 255"
+    pixels = found.dtype is torch.uint8 or found.is_floating_point()
+    if found.ndim != 4 or found.shape[1:] != (3, size, size) or not pixels:
+        raise OnetokError(f"images: found {_kind(found)}, expected {expected}")
+    if found.dtype is torch.uint8:
+        return to_float(found)
+    values = found.detach().to(torch.float32)
+    _check_range(values)
+    return values
 
 
 def _batched(image: Any) -> Any:
@@ -135,6 +135,10 @@ def as_latents(latents: Any, tokens: int, channels: int) -> Tensor:
 def as_tensor(value: Any, what: str) -> Tensor:
     """Return an array of numbers, or a list of them, as a tensor. Raises OnetokError for anything else."""
     if isinstance(value, Tensor):
+        if value.is_nested or value.layout is not torch.strided or value.is_meta:
+            state = "nested" if value.is_nested else str(value.layout)
+            state = "on the meta device" if value.is_meta else state
+            raise OnetokError(f"{what}: found a tensor that is {state}, expected one with values, dense")
         return value
     if isinstance(value, list | tuple) and any(isinstance(row, Tensor) for row in value):
         value = [row.cpu().numpy() if isinstance(row, Tensor) else row for row in value]
@@ -147,9 +151,8 @@ def as_tensor(value: Any, what: str) -> Tensor:
             f"{what}: found {type(value).__name__} of {array.dtype}, expected an array of numbers"
         )
     kind = np.dtype(np.float64) if array.dtype.itemsize > 8 else array.dtype.newbyteorder("=")
-    return torch.from_numpy(
-        np.array(array, dtype=kind, order="C")
-    )  # a copy: theirs may be read-only or mapped
+    copy = np.array(array, dtype=kind, order="C")  # theirs may be read-only or mapped
+    return torch.from_numpy(copy)
 
 
 def as_captions(captions: Any, what: str, expected: str) -> list[str]:
@@ -158,7 +161,7 @@ def as_captions(captions: Any, what: str, expected: str) -> list[str]:
         raise OnetokError(f"{what}: found one string, expected {expected}")
     try:
         texts = list(captions)
-    except TypeError:
+    except (TypeError, RuntimeError):  # the latter of tensors that cannot be iterated
         raise OnetokError(f"{what}: found {type(captions).__name__}, expected {expected}") from None
     if not all(isinstance(text, str) for text in texts):
         raise OnetokError(f"{what}: found other things than strings, expected {expected}")

@@ -107,6 +107,7 @@ def test_the_command_that_makes_it_is_one_to_paste(smallest, monkeypatch):
         ("vq-16", "a repository on the Hub would be owner/name"),
         ("../a/b", "a repository on the Hub would be owner/name"),
         ("", "no config.json in it"),
+        ("x" * 5000, "xxx: cannot be looked up: File name too long"),
     ],
 )
 def test_an_unknown_name_is_explained(name, text, smallest, monkeypatch):
@@ -320,6 +321,12 @@ def test_pictures_are_prepared_on_the_way(folder, tmp_path):
             np.zeros((1, 3, 32, 32), dtype=object),
             "images: found ndarray of object, expected an array of numbers",
         ),
+        (
+            torch.zeros(1, 3, 32, 32).to_sparse(),
+            "images: found a tensor that is torch.sparse_coo, expected one",
+        ),
+        (torch.zeros(1, 3, 32, 32, device="meta"), "images: found a tensor that is on the meta device"),
+        (Image.new("RGB", (0, 5)), "image: found 0 x 5 px, expected an image with pixels"),
         (None, "image: found NoneType, expected a path"),
         (3, "image: found int, expected a path"),
         ([None], "image: found NoneType, expected a path"),
