@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -72,6 +72,8 @@ def _one_line(place: str) -> Iterator[None]:
             yield
     except OnetokError:
         raise
+    except UnidentifiedImageError:  # whose own words hold an address in memory
+        raise OnetokError(f"{place}: not a readable image: it is none of {', '.join(FORMATS)}") from None
     except Exception as error:
         raise OnetokError(f"{place}: not a readable image: {one_line(error)}") from None
 
