@@ -69,16 +69,18 @@ def _parser() -> argparse.ArgumentParser:
         spread_study,
         "Run a study under other seeds and instruction sets, and keep its figures in evidence/spread/.",
     ).add_argument("--runs", nargs="+", metavar="NAME", help="of the study's spread in params (default: all)")
-    add(
+    command = add(
         "publish",
         publish_results,
         "Verify, commit payloads to DVC, push, and copy what git keeps to evidence/.",
-    ).add_argument("--no-push", action="store_true", help="do not push to the DVC remote")
+    )
+    command.add_argument("--no-push", action="store_true", help="do not push to the DVC remote")
+    command.add_argument("--replace", action="store_true", help="replace evidence that is not in git, too")
     add(
         "restore",
         restore_results,
         "Pull payloads from the DVC remote and copy evidence/, so that nothing is made again.",
-    )
+    ).add_argument("--replace", action="store_true", help="replace results that were not published, too")
     add(
         "adopt",
         adopt_results,
@@ -238,12 +240,12 @@ def spread_study(arguments: argparse.Namespace) -> int:
 
 
 def publish_results(arguments: argparse.Namespace) -> int:
-    publish.publish(arguments.study, push=not arguments.no_push)
+    publish.publish(arguments.study, push=not arguments.no_push, replace=arguments.replace)
     return 0
 
 
 def restore_results(arguments: argparse.Namespace) -> int:
-    publish.restore(arguments.study)
+    publish.restore(arguments.study, replace=arguments.replace)
     return _touch(arguments.study, [])
 
 

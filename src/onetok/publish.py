@@ -3,6 +3,9 @@
 publish   verify receipts → dvc commit → dvc push → copy receipts, scores, tables and pictures to evidence/, and
           say there which machines made them; evidence/spread/ stays as it is
 restore   dvc pull → copy evidence/ into results/ → verify receipts   (then Snakemake is told that all is made)
+
+Neither replaces what is nowhere else, unless it is told to. What goes into evidence/ is complete in a folder beside it
+before the old evidence moves.
 """
 
 from __future__ import annotations
@@ -13,9 +16,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from onetok import durable
+from onetok.digests import sha256
 from onetok.errors import OnetokError
 from onetok.plan import Job, all_jobs
-from onetok.receipts import verify
+from onetok.receipts import index_of, parse_receipt, verify
 from onetok.spread import KEPT, MACHINES
 from onetok.spread.machines import write_machines
 from onetok.study import load_study
@@ -35,55 +40,79 @@ EVIDENCE = (
 )
 
 
-def publish(study: Path, *, push: bool) -> None:
-    """Raises OnetokError if anything in results/ is not what its receipt says."""
+LISTED = 20  # files that a refusal names
+
+
+def publish(study: Path, *, push: bool, replace: bool) -> None:
+    """Raises OnetokError, and leaves evidence/ as it was, if anything in results/ is not what its receipt says, if
+    payloads cannot be pushed, or if the old evidence is not in git and `replace` does not allow to lose it."""
+    _finish_swap(study)
     jobs = list(all_jobs(load_study(study)))
     _verify_all(jobs, study)
-    _check_repository(study)
-    dvc_file = str(study / "dvc.yaml")
-    _dvc("commit", "--force", dvc_file)
-    if push:
-        _dvc("push", dvc_file)
-    evidence = study / "evidence"
-    for old in evidence.iterdir() if evidence.exists() else ():
-        if old.name == KEPT.name:  # of runs that are elsewhere; onetok spread alone writes it
-            continue
-        if old.is_dir():
-            shutil.rmtree(old)
-        else:
-            old.unlink()
-    for source in _kept(jobs, study / "results"):
-        target = evidence / source.relative_to(study / "results")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-    write_machines(jobs, study)
+    _check_dvc(study, "push to, or publish with --no-push" if push else None)
+    evidence, new = study / "evidence", study / "evidence.new"
+    try:
+        _copy_evidence(jobs, study, new)
+        replaced = [path for path in _files(evidence) if _differs(path, new / path.relative_to(evidence))]
+        if not replace:
+            _refuse(_not_in_git(study, replaced), "evidence that is not in git would be replaced; commit it")
+        print(f"{evidence}: {len(list(_files(new)))} files; {len(replaced)} of the old ones change or go")
+        # Without --force DVC asks whether outputs may differ from dvc.lock; the receipts have said that they are right.
+        _dvc(study, "commit", "--force", "dvc.yaml")
+        if push:
+            _dvc(
+                study,
+                "push",
+                "dvc.yaml",
+                left=f"evidence/ is as it was, the payloads are in {_cache(study)} alone",
+            )
+        _swap(evidence, new)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
     print(
         f"{evidence}: receipts, scores, tables and pictures of {len(jobs)} artefacts; commit it with dvc.lock"
     )
+    if not push:
+        later = f"dvc push {study / 'dvc.yaml'}"
+        print(f"not pushed: the payloads are in {_cache(study)} alone; when there is a remote: {later}")
 
 
-def restore(study: Path) -> None:
-    """Raises OnetokError if there is no evidence, or if what came back is not what the receipts say."""
+def restore(study: Path, *, replace: bool) -> None:
+    """Raises OnetokError, before anything is written, if there is no evidence, no remote, evidence of other params, or
+    if results/ hold what was not published and `replace` does not allow to lose it; and afterwards if what came back
+    is not what the receipts say."""
+    _finish_swap(study)
     evidence = study / "evidence"
     if not evidence.is_dir():
         raise OnetokError(f"{evidence}: no such folder; nothing was published for this study")
-    _check_repository(study)
-    command = [sys.executable, "-m", "dvc", "remote", "list"]
-    if not subprocess.run(
-        command, cwd=study, capture_output=True, encoding="utf-8", check=False
-    ).stdout.strip():
-        raise OnetokError(
-            "dvc: no remote to pull from; dvc remote add --local --default NAME PLACE (docs/how-to/dvc.md)"
+    _check_dvc(study, "pull from")
+    jobs = list(all_jobs(load_study(study)))
+    _check_evidence(jobs, study)
+    if not replace:
+        _refuse(
+            _not_published(jobs, study), "results that were not published would be replaced; publish them"
         )
-    _dvc("pull", "--force", str(study / "dvc.yaml"))
-    shutil.copytree(evidence, study / "results", dirs_exist_ok=True, ignore=_not_of_results)
-    _verify_all(list(all_jobs(load_study(study))), study)
+    _dvc(study, "pull", "--force", "dvc.yaml")
+    for source in _files(evidence):
+        target = study / "results" / source.relative_to(evidence)
+        if evidence / MACHINES.name != source and _differs(source, target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            durable.copy(source, target)
+    _verify_all(jobs, study)
 
 
-def _not_of_results(folder: str, names: list[str]) -> list[str]:
-    """Return what evidence/ holds beside the artefacts: the runs of the spread, and the machines."""
-    beside = (KEPT, MACHINES)
-    return [name for name in names if (Path(folder).name, name) in {(p.parent.name, p.name) for p in beside}]
+# ---------------------------------------------------------------------------------------------- evidence
+
+
+def _copy_evidence(jobs: list[Job], study: Path, new: Path) -> None:
+    """Write all that evidence/ shall hold into a new folder."""
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    for source in _kept(jobs, study / "results"):
+        target = new / source.relative_to(study / "results")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        durable.copy(source, target)
+    write_machines(jobs, study, new / MACHINES.name)
 
 
 def _kept(jobs: list[Job], results: Path) -> Iterator[Path]:
@@ -93,12 +122,129 @@ def _kept(jobs: list[Job], results: Path) -> Iterator[Path]:
         yield from (folder / output for output in job.outputs if output in EVIDENCE)
 
 
+def _swap(evidence: Path, new: Path) -> None:
+    """Put a new folder in the place of evidence/, whose runs of the spread move into it."""
+    old = evidence.with_name("evidence.old")
+    if evidence.exists():
+        evidence.rename(old)
+        if (old / KEPT.name).exists():  # of runs that are elsewhere; onetok spread alone writes it
+            (old / KEPT.name).rename(new / KEPT.name)
+    new.rename(evidence)
+    durable.flush_folder(evidence.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _finish_swap(study: Path) -> None:
+    """Bring back the evidence of before, where a swap was cut short."""
+    evidence, new, old = (study / f"evidence{suffix}" for suffix in ("", ".new", ".old"))
+    if not old.exists():
+        return
+    if evidence.exists():  # the new evidence is complete
+        shutil.rmtree(old)
+        return
+    if (new / KEPT.name).exists():
+        (new / KEPT.name).rename(old / KEPT.name)
+    old.rename(evidence)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files of evidence/, but the runs of the spread."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.relative_to(folder).parts[0] != KEPT.name:
+            yield path
+
+
+def _differs(path: Path, other: Path) -> bool:
+    return not other.is_file() or sha256(path) != sha256(other)
+
+
+def _check_evidence(jobs: list[Job], study: Path) -> None:
+    problems = []
+    for job in jobs:
+        path = study / job.artefact.receipt.replace("results/", "evidence/", 1)
+        if not path.exists():
+            problems.append(f"{path}: no such file")
+            continue
+        receipt = parse_receipt(path)
+        if (receipt["version"], receipt["params"]) != (job.version, job.params):
+            problems.append(f"{path}: is of other params or another version of {job.stage}")
+    if problems:
+        raise OnetokError(_listed("evidence is not of the params and the code that are here:", problems))
+
+
+# ---------------------------------------------------------------------------------------------- what is stored
+
+
+def _not_published(jobs: list[Job], study: Path) -> list[Path]:
+    """Return the files of results/ that neither evidence/ nor an earlier state of it in git stands for."""
+    receipts = [study / job.artefact.receipt for job in jobs if (study / job.artefact.receipt).is_file()]
+    unknown = set(_not_in_git(study, receipts))
+    lost = []
+    for job in jobs:
+        folder, receipt = study / job.artefact.folder, study / job.artefact.receipt
+        published = study / job.artefact.receipt.replace("results/", "evidence/", 1)
+        stored = [published, *([receipt] if receipt.is_file() and receipt not in unknown else [])]
+        if receipt in unknown and _differs(receipt, published):
+            lost.append(receipt)
+        known = {
+            (name, written["sha256"])
+            for path in stored
+            for name, written in parse_receipt(path)["outputs"].items()
+        }
+        with index_of(job.artefact, study) as index:
+            lost += [
+                folder / name for name in _present(job, folder) if (name, index.digest(name)) not in known
+            ]
+    return lost
+
+
+def _present(job: Job, folder: Path) -> Iterator[str]:
+    """Yield the names of the files that are where a job writes."""
+    for output in job.outputs:
+        path = folder / output
+        for file in [path] if path.is_file() else sorted(path.rglob("*")):
+            if file.is_file() and not file.name.startswith((".snakemake", durable.PARTIAL)):
+                yield file.relative_to(folder).as_posix()
+
+
+def _not_in_git(study: Path, paths: list[Path]) -> list[Path]:
+    """Return the files whose content git does not keep; all of them where there is no git."""
+    if not paths or shutil.which("git") is None:
+        return paths
+    names = "".join(f"{path.resolve()}\n" for path in paths)
+    digests = _git(study, "hash-object", "--stdin-paths", given=names)
+    known = _git(study, "cat-file", "--batch-check", given=digests) if digests is not None else None
+    if known is None:
+        return paths
+    lines = zip(paths, known.splitlines(), strict=True)
+    return [path for path, line in lines if line.endswith(" missing")]
+
+
+def _git(study: Path, *arguments: str, given: str) -> str | None:
+    command = ["git", "-C", str(study), *arguments]
+    done = subprocess.run(command, input=given, capture_output=True, encoding="utf-8", check=False)
+    return None if done.returncode else done.stdout
+
+
+def _refuse(lost: list[Path], what: str) -> None:
+    if lost:
+        raise OnetokError(_listed(f"{what}, or allow it with --replace:", [str(path) for path in lost]))
+
+
+def _listed(title: str, lines: list[str]) -> str:
+    more = [f"  … and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+    return "\n".join([title, *(f"  {line}" for line in lines[:LISTED]), *more])
+
+
 def _verify_all(jobs: list[Job], study: Path) -> None:
     problems = [line for job in jobs for line in verify(job, study, digests=True)]
     if problems:
         raise OnetokError(
             "\n".join(["results are not what their receipts say:", *(f"  {line}" for line in problems)])
         )
+
+
+# ---------------------------------------------------------------------------------------------- DVC
 
 
 def _check_repository(study: Path) -> None:
@@ -110,6 +256,27 @@ def _check_repository(study: Path) -> None:
         )
 
 
-def _dvc(*arguments: str) -> None:
-    if subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False).returncode:
-        raise OnetokError(f"dvc {' '.join(arguments)} failed; its own message is above")
+def _check_dvc(study: Path, purpose: str | None) -> None:
+    """Raise OnetokError where there is no repository of DVC, or no remote for a purpose that needs one."""
+    _check_repository(study)
+    if _ask_dvc(study, "root").returncode:
+        raise OnetokError(f"{study.resolve()}: not inside a DVC repository; dvc init (docs/how-to/dvc.md)")
+    if purpose is not None and _ask_dvc(study, "remote", "default").returncode:
+        raise OnetokError(
+            f"dvc: no remote to {purpose}; dvc remote add --local --default NAME PLACE (docs/how-to/dvc.md)"
+        )
+
+
+def _cache(study: Path) -> str:
+    return _ask_dvc(study, "cache", "dir").stdout.strip() or "DVC's cache"
+
+
+def _ask_dvc(study: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(command, cwd=study, capture_output=True, encoding="utf-8", check=False)
+
+
+def _dvc(study: Path, *arguments: str, left: str = "") -> None:
+    if subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=study, check=False).returncode:
+        said = f"dvc {' '.join(arguments)} failed; its own message is above"
+        raise OnetokError(f"{said}; {left}" if left else said)

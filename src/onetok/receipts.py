@@ -205,7 +205,7 @@ def write_receipt(job: Job, study: Path, read: dict[str, Read]) -> Path:
         if now != read[name]:
             raise OnetokError(f"{study / name}: changed while {job.stage} {job.name} ran; start it again")
     folder = study / job.artefact.folder
-    with _index(job.artefact, study) as index:
+    with index_of(job.artefact, study) as index:
         names = [p.relative_to(folder).as_posix() for o in job.outputs for p in _files(folder / o)]
         outputs = {
             name: {"sha256": index.digest(name, again=True), "size": (folder / name).stat().st_size}
@@ -245,7 +245,7 @@ def check_inputs(job: Job, study: Path) -> dict[str, Read]:
 def check_artefact(artefact: Artefact, study: Path) -> Read:
     """Check an artefact's files against its receipt before somebody reads them; raises as check_inputs."""
     receipt = read_receipt(artefact, study)
-    for problem in _file_problems(receipt, _index(artefact, study), again=False):
+    for problem in _file_problems(receipt, index_of(artefact, study), again=False):
         raise OnetokError(f"{problem}; restore the file, or remove {artefact.receipt} and make it again")
     return _as_listed(artefact, receipt, study)
 
@@ -310,7 +310,8 @@ def _set_aside(job: Job, study: Path) -> str:
     return f"; what an interrupted run computed, maybe from these bytes, is now {aside}"
 
 
-def _index(artefact: Artefact, study: Path) -> DigestIndex:
+def index_of(artefact: Artefact, study: Path) -> DigestIndex:
+    """Return the index of the files of an artefact."""
     folder = study / artefact.folder
     return DigestIndex(folder, study / "results/scratch/digests" / artefact.kind / f"{artefact.name}.json")
 
@@ -333,7 +334,7 @@ def verify(job: Job, study: Path, *, digests: bool) -> list[str]:
     listed = {name.split("/")[0] for name in receipt["outputs"]}
     problems += [f"{path}: lists no {output}" for output in job.outputs if output not in listed]
     problems += [f"{path}: lists {name}, which is no output" for name in sorted(listed - {*job.outputs})]
-    problems += _file_problems(receipt, _index(job.artefact, study), again=True if digests else None)
+    problems += _file_problems(receipt, index_of(job.artefact, study), again=True if digests else None)
     return problems
 
 

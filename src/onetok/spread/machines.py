@@ -35,9 +35,9 @@ def machines_of(jobs: Iterable[Job], directory: Path) -> list[dict[str, Any]]:
     return [{"jobs": count, "machine": json.loads(text)} for text, count in ordered]
 
 
-def write_machines(jobs: Iterable[Job], directory: Path) -> None:
-    """Write evidence/machine.json: what published artefacts were made on."""
-    durable.write_json(directory / MACHINES, {"machines": machines_of(jobs, directory)})
+def write_machines(jobs: Iterable[Job], directory: Path, path: Path) -> None:
+    """Write evidence/machine.json, or what becomes it: what published artefacts were made on."""
+    durable.write_json(path, {"machines": machines_of(jobs, directory)})
 
 
 def read_machines(path: Path) -> list[dict[str, Any]]:
