@@ -11,15 +11,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from onetok.errors import OnetokError, shown
 from onetok.params import Name, Strict
 
 
+def _truth(value: Any) -> Any:
+    """Return what YAML means by true and false: Snakemake hands on `config: [tf32=true]` of a profile as text."""
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
 class Machine(Strict):
     device: Literal["cpu", "cuda"]
-    tf32: bool
+    tf32: Annotated[bool, BeforeValidator(_truth)]
     threads: Annotated[int, Field(gt=0, le=1024)]
     workers: Annotated[int, Field(ge=0, le=1024)]
     launch: Name

@@ -116,14 +116,14 @@ def test_a_cache_with_captions_is_made_of_its_text_encoder(smallest):
         assert encoder in plan(study, kind, name).inputs
     drawn = plan(study, "samples", "maskgen/kl-shuffled")
     assert {encoder, plan(study, "datasets", "captioned/scenes").artefact} < set(drawn.inputs)
-    assert drawn.params["prompts"] == {"dataset": "captioned/scenes", "split": "val"}
+    assert drawn.params["prompts"] == {"dataset": "captioned/scenes", "split": "val", "images": 16}
 
 
 def test_a_slurm_profile_overrides_the_device(repository, snakemake):
     dry = snakemake(repository, "-n", "-p", "--profile", "slurm")
     assert dry.returncode == 0, dry.stdout
-    assert f"{sys.executable} -m onetok.stages.train_tokenizer" in dry.stdout and "--tf32" in dry.stdout
-    assert re.search(r"--device cuda --threads 8\s+\\\s+--workers 8", dry.stdout)
+    assert f"{sys.executable} -m onetok.stages.train_tokenizer" in dry.stdout
+    assert re.search(r"--device cuda --tf32 --threads 8\s+\\\s+--workers 8", dry.stdout)
     plain = snakemake(repository, "-n", "-p")
     assert f"{sys.executable} -m onetok.stages.train_tokenizer" in plain.stdout
     assert "--device cpu" in plain.stdout

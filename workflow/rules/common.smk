@@ -67,10 +67,10 @@ def stage(name):
     """
     launch = with_this_python(MACHINE.launch if name in DISTRIBUTED else "python -m")
     launch = launch.replace("{", "{{").replace("}", "}}")
-    tf32 = "--tf32" if MACHINE.tf32 else ""
+    device = f"{MACHINE.device} --tf32" if MACHINE.tf32 else MACHINE.device
     return f"""
         {launch} onetok.stages.{name} {{wildcards.family}}/{{wildcards.variant}} \\
-            --device {MACHINE.device} {tf32} --threads {MACHINE.threads} \\
+            --device {device} --threads {MACHINE.threads} \\
             --workers {MACHINE.workers} --tracker {MACHINE.tracker} \\
             2>&1 | tee {{log:q}} >&2
         """
