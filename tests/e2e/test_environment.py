@@ -56,7 +56,6 @@ compute_environment: LOCAL_MACHINE
 distributed_type: 'NO'
 dynamo_config: {dynamo_backend: INDUCTOR, dynamo_mode: default, dynamo_use_dynamic: false}
 mixed_precision: bf16
-gradient_accumulation_steps: 4
 use_cpu: false
 """
 MATPLOTLIB = (
@@ -74,7 +73,7 @@ def digests(study: Path) -> dict[str, str]:
     return {
         str(p.relative_to(study)): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in kept
-        if p.relative_to(study).parts[1] not in ("logs", "benchmarks")
+        if p.relative_to(study).parts[1] not in ("logs", "benchmarks", "scratch")
     }
 
 

@@ -49,7 +49,7 @@ def digests(study: Path) -> dict[str, str]:
     return {
         str(p.relative_to(study)): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in kept
-        if p.relative_to(study).parts[1] not in ("logs", "benchmarks")
+        if p.relative_to(study).parts[1] not in ("logs", "benchmarks", "scratch")
     }
 
 
