@@ -8,6 +8,7 @@ killed goes on where it stopped; what is kept already (onetok.spread.kept) is no
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel
+from ruamel.yaml import YAML
 
 from onetok import durable
 from onetok.errors import OnetokError, nearest
@@ -148,9 +149,14 @@ def params_files(study: Study) -> dict[str, str]:
             family, variant = name.split("/")
             families = content.setdefault(f"{folders[kind]}/{family}.yaml", {}).setdefault(kind, {})
             families.setdefault(family, {})[variant] = entry
-    return {
-        name: yaml.safe_dump(kinds, sort_keys=False, allow_unicode=True) for name, kinds in content.items()
-    }
+    return {name: _yaml(kinds) for name, kinds in content.items()}
+
+
+def _yaml(content: Mapping[str, Any]) -> str:
+    """Return YAML 1.2, which onetok.reading reads back as it was."""
+    stream = io.StringIO()
+    YAML().dump(content, stream)
+    return stream.getvalue()
 
 
 def _replaced(model: Model, marker: object, change: Callable[[Any], Any]) -> Model:
