@@ -49,7 +49,7 @@ def publish(study: Path, *, push: bool, replace: bool) -> None:
     _finish_swap(study)
     jobs = list(all_jobs(load_study(study)))
     _verify_all(jobs, study)
-    _check_dvc(study, "push to, or publish with --no-push" if push else None)
+    _check_dvc(study, "push to" if push else None)
     evidence, new = study / "evidence", study / "evidence.new"
     try:
         _copy_evidence(jobs, study, new)
@@ -263,7 +263,8 @@ def _check_dvc(study: Path, purpose: str | None) -> None:
         raise OnetokError(f"{study.resolve()}: not inside a DVC repository; dvc init (docs/how-to/dvc.md)")
     if purpose is not None and _ask_dvc(study, "remote", "default").returncode:
         raise OnetokError(
-            f"dvc: no remote to {purpose}; dvc remote add --local --default NAME PLACE (docs/how-to/dvc.md)"
+            f"dvc: no remote to {purpose}; dvc remote add --local --default NAME PLACE (docs/how-to/dvc.md; "
+            "publish --no-push needs none)"
         )
 
 

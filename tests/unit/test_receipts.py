@@ -4,10 +4,11 @@ import random
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from onetok import digests
+from onetok import digests, durable
 from onetok.errors import OnetokError
 from onetok.plan import plan
 from onetok.receipts import (
@@ -18,6 +19,7 @@ from onetok.receipts import (
     verify,
     write_receipt,
 )
+from onetok.stages import runtime
 from onetok.study import load_study
 from tests.conftest import REPOSITORY
 
@@ -375,3 +377,18 @@ def test_a_damaged_receipt_of_an_input_is_one_line_for_who_reads_it(written):
         except OnetokError as error:
             assert str(error).isprintable()
         assert all(line.isprintable() for line in verify(encoder, study, digests=True))
+
+
+def test_a_stage_that_runs_again_removes_a_linked_output_and_leaves_what_it_points_to(
+    written, tmp_path, monkeypatch
+):
+    study, dataset, _ = written
+    monkeypatch.chdir(study)
+    shards = study / dataset.artefact.folder / "shards"
+    shards.rename(tmp_path / "elsewhere")
+    shards.symlink_to(tmp_path / "elsewhere")
+    (shards.parent / f"{durable.PARTIAL}0123").write_text("half")
+    folder = Path(dataset.artefact.folder)
+    context = SimpleNamespace(job=dataset, folder=folder, scratch=Path("scratch"), logs=Path("logs"))
+    runtime._clear(context)
+    assert list(folder.iterdir()) == [] and (tmp_path / "elsewhere/file").exists()
