@@ -146,3 +146,25 @@ def test_a_stage_started_by_hand_reads_none_of_them(made, tmp_path, variables):
     stage = ["-m", "onetok.stages.train_encoder", "classifiers/digits", "--device", "cpu", "--threads", "1"]
     run([sys.executable, *stage], study, {**clean(), **variables})
     assert digests(study).items() <= digests(made).items()
+
+
+def test_dvc_and_onetok_run_without_an_activated_environment(tmp_path):
+    """On a study outside the repository, from another directory; then with results that are a link to another disk."""
+    repository, bare = tmp_path / "elsewhere", {**clean(), "PATH": "/usr/bin:/bin"}
+    study = repository / "study"
+    shutil.copytree(REPOSITORY / "tests/e2e/smallest/params", study / "params")
+    shutil.copy(REPOSITORY / "dvc.yaml", study)
+    for name in (".gitignore", ".dvcignore"):
+        shutil.copy(REPOSITORY / name, repository)
+    programs = Path(sys.executable).parent
+    run(["git", "init", "-q"], repository, bare)
+    run([str(programs / "dvc"), "init", "-q"], repository, bare)
+    target = "results/datasets/labelled/digits/receipt.json"
+    stage = "convert_dataset-labelled@digits"
+    run([str(programs / "dvc"), "--cd", str(study), "repro", stage], tmp_path, bare)
+    assert (study / target).exists()
+    shutil.move(study / "results", tmp_path / "scratch disk")
+    (study / "results").symlink_to(tmp_path / "scratch disk")
+    said = run([str(programs / "onetok"), "make", "--study", "elsewhere/study", target], tmp_path, bare)
+    assert "nothing to be done" in said
+    assert "results" not in run(["git", "status", "--porcelain", "-uall"], repository, bare)
