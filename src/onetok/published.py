@@ -314,6 +314,11 @@ def _maskgit(config: Mapping[str, Any]) -> MaskGITConfig:
     return MaskGITConfig(**_generator(config))
 
 
+def _maskgit_uvit(config: Mapping[str, Any]) -> MaskGITConfig:
+    """Without the dropout that the configuration names: the released code builds the U-ViT's blocks with 0."""
+    return replace(_maskgit(config), dropout=0.0, attention_dropout=0.0)
+
+
 def _rar(config: Mapping[str, Any]) -> RARConfig:
     return RARConfig(**_generator(config), checkpointing=False)  # a setting of training, not of the model
 
@@ -368,7 +373,7 @@ SYSTEMS = {
     "tatitok_vq": System(TATiTok, _tatitok),
     "tatitok_kl": System(TATiTok, _tatitok),
     "maskgit_vit": System(MaskGIT, _maskgit),
-    "maskgit_uvit": System(MaskGITUViT, _maskgit),
+    "maskgit_uvit": System(MaskGITUViT, _maskgit_uvit),
     "rar": System(RAR, _rar),
     "maskgen_vq": System(MaskGenVQ, _maskgen_vq),
     "maskgen_kl": System(MaskGenKL, _maskgen_kl),
