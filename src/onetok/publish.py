@@ -262,10 +262,9 @@ def _check_dvc(study: Path, purpose: str | None) -> None:
     if _ask_dvc(study, "root").returncode:
         raise OnetokError(f"{study.resolve()}: not inside a DVC repository; dvc init (docs/how-to/dvc.md)")
     if purpose is not None and _ask_dvc(study, "remote", "default").returncode:
-        raise OnetokError(
-            f"dvc: no remote to {purpose}; dvc remote add --local --default NAME PLACE (docs/how-to/dvc.md; "
-            "publish --no-push needs none)"
-        )
+        way = "dvc remote add --local --default NAME PLACE (docs/how-to/dvc.md)"
+        other = ", or publish with --no-push" if purpose == "push to" else ""
+        raise OnetokError(f"dvc: no remote to {purpose}; {way}{other}")
 
 
 def _cache(study: Path) -> str:
