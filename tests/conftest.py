@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ import torch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+# Tests start dvc, snakemake and onetok by name; `.venv/bin/pytest` finds them too where no environment is activated.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 torch.set_num_threads(1)  # as the miniature; and two pytest workers must not fight for two cores
 
 
