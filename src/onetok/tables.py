@@ -193,7 +193,7 @@ def protocol(study: Study, table: Table) -> list[str]:
 def _benchmark_line(study: Study, name: str) -> str:
     benchmark = study.benchmarks[name]
     reference = f"{benchmark.reference_images} images of {benchmark.dataset} {benchmark.split}"
-    networks = f"features by {benchmark.encoder}, judge {benchmark.judge}"
+    networks = f"features by {benchmark.encoder}, second network {benchmark.judge}"
     common = f"{networks}; {benchmark.images}; {_splits(benchmark)}"
     if isinstance(benchmark, SampledBenchmark):
         evenly = "classes" if isinstance(benchmark, GenerationBenchmark) else "captions"

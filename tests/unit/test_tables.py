@@ -109,7 +109,7 @@ def test_a_distance_of_fewer_images_than_features_is_said(smallest):
         (folder / "scores.json").write_text(json.dumps({"images": 20, "features": 19, "features_judge": 20}))
     (line,) = small_sets(study, table, smallest / "results")
     assert line.startswith(
-        "FID, judge: of 20 images by 20 features. Below features + 1 images covariances lack"
+        "FID, second network: of 20 images by 20 features. Below features + 1 images covariances lack"
     )
 
 
