@@ -67,7 +67,7 @@ VERSIONS = {
     "measure_reference": 1,
     "score_reconstruction": 4,
     "score_samples": 3,
-    "build_table": 4,
+    "build_table": 5,
     "plot_figure": 1,
     "measure_speed": 1,
 }
