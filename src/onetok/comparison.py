@@ -2,20 +2,22 @@
 
 A table is
 
-    identical           byte for byte
-    within the spread   every figure lies where one more run of the same params on another machine would
-    outside             some figure does not, to the worse or to the better
-    broken              see below
-    no spread kept      other figures, and fewer than two runs to judge them by
-    other params        other figures, and the evidence was made with other params or versions of stages
-    missing             a table is not there
+    identical               byte for byte
+    within the spread       every figure lies where one more run of the same params on another machine would
+    outside                 some figure does not, to the worse or to the better
+    broken                  see below
+    no spread kept          other figures, and fewer than two runs to judge them by
+    other params            other figures, and the evidence was made with other params or versions of stages
+    other rows or columns   it does not have those of params, so it was made with other params
+    damaged                 it is not what onetok writes
+    missing                 it is not there
 
 Another processor's honest result is one of the first three (outside once in a thousand times, by choice: `chance` in
 params), and none of them is a failure, nor is a result that there is nothing to compare with. What fails is what no
-machine makes of the same params: a receipt that does not hold; a missing table; a figure that follows from params alone
-(a number of parameters) and differs; one that is there where the evidence has none, or the other way round; one beyond
-the gate, `gate` times as far out as the interval; and a row whose figures are nearer to those of a control, such as an
-untrained model, than to its own, in most columns.
+machine makes of the same params: a receipt that does not hold; a missing or damaged table; a figure that follows from
+params alone (a number of parameters) and differs; one that is there where the evidence has none, or the other way
+round; one beyond the gate, `gate` times as far out as the interval; and a row whose figures are nearer to those of a
+control, such as an untrained model, than to its own, in most columns.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from onetok.errors import OnetokError, one_line, shown
 from onetok.params import Column, Study, Table
 from onetok.plan import Artefact, Job, all_jobs, plan
 from onetok.receipts import verify
@@ -36,7 +39,7 @@ from onetok.spread.kept import KeptRun, figures, kept_intervals, kept_runs, scor
 from onetok.spread.machines import differences
 from onetok.tables import NO_NUMBER
 
-FAILURES = ("broken", "missing", "other rows or columns")
+FAILURES = ("broken", "missing", "damaged", "other rows or columns")
 SHOWN = 10  # receipts that do not hold, before the rest is counted
 
 
@@ -126,11 +129,19 @@ class Comparison:
         for path in (evidence, ours):
             if not path.exists():
                 return Compared(verdict="missing", lines=[f"{path}: no such file"])
-        a, b = _read(ours), _read(evidence)
-        if list(a.columns) != list(b.columns) or list(a["label"]) != list(b["label"]):
-            found = f"{evidence} has other rows or columns than {ours}: publish the tables of today's params"
-            return Compared(verdict="other rows or columns", lines=[found])
-        found_figures = list(self._figures(table, a, b))
+        contents = {}
+        for path, remedy in (
+            (ours, "make the table again"),
+            (evidence, "publish the tables of today's params"),
+        ):
+            try:
+                contents[path] = _read(path)
+            except OnetokError as error:
+                return Compared(verdict="damaged", lines=[f"{path}: {error}"])
+            other = _unlike_params(table, contents[path])
+            if other is not None:
+                return Compared(verdict="other rows or columns", lines=[f"{path}: {other}: {remedy}"])
+        found_figures = list(self._figures(table, contents[ours], contents[evidence]))
         if ours.read_bytes() == evidence.read_bytes():
             return Compared(verdict="identical", figures=found_figures)
         return _judged(table, found_figures)
@@ -159,7 +170,7 @@ class Comparison:
             try:
                 receipt = json.loads(path.read_text(encoding="utf-8"))
                 found = (receipt["params"], receipt["version"]) == (job.params, job.version)
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError, RecursionError):
                 found = False
             self._current[artefact] = found and all(self._is_current(needed) for needed in job.inputs)
         return self._current[artefact]
@@ -175,7 +186,41 @@ class Comparison:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    """Return the cells of a table as text. Raises OnetokError, without the path, for what onetok does not write."""
+    try:
+        cells = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except (
+        ValueError,
+        pd.errors.ParserError,
+    ) as error:  # UnicodeDecodeError and EmptyDataError are ValueErrors
+        raise OnetokError(f"not a table that onetok wrote ({one_line(error)})") from None
+    for column in cells.columns.drop("label", errors="ignore"):
+        for row, cell in enumerate(cells[column]):
+            if not _is_figure(cell):
+                raise OnetokError(
+                    f"row {row + 1}, {column}: found {shown(cell)}, expected a number or nothing"
+                )
+    return cells
+
+
+def _unlike_params(table: Table, cells: pd.DataFrame) -> str | None:
+    """Return how the rows or columns of a written table differ from those that params have; None where they do not."""
+    metrics = ["label", *(column.metric for column in table.columns)]
+    labels = [row.label for row in table.rows]
+    found = [name for name in cells.columns if not str(name).endswith("_published")]
+    if found != metrics:
+        return f"its columns are {', '.join(map(str, found))}, in params they are {', '.join(metrics)}"
+    if list(cells["label"]) != labels:
+        return f"its rows are {', '.join(cells['label'])}, in params they are {', '.join(labels)}"
+    return None
+
+
+def _is_figure(cell: str) -> bool:
+    try:
+        _figure(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _figure(cell: str) -> float:

@@ -46,7 +46,7 @@ from onetok.published import Entry, GeneratorEntry, load_published_generator
 from onetok.reading import parse_yaml
 from onetok.registry import build_sampling, sampling_kind
 from onetok.sampling.seeds import ImageRandom
-from onetok.study import load_study
+from onetok.study import as_directory, load_study
 
 # An entry of a study's samples by name, settings as params write them, or params' own.
 SamplingLike = str | Mapping[str, Any] | params.Sampling
@@ -63,7 +63,7 @@ def load_generator(
 
     Raises OnetokError for anything else, and where a file is missing, does not fit or cannot be had.
     """
-    where, directory = open_device(device), Path(study)
+    where, directory = open_device(device), as_directory(study)
     here = load_study(directory) if (directory / "params").is_dir() else None
     if here is not None and name in here.generators:
         model = load_artefact("generators", name, directory)
@@ -221,11 +221,11 @@ class ClassImageGenerator(ImageGenerator):
         seen: Counter[int] = Counter()
         numbers = []
         try:
-            listed = list(classes)
+            listed = None if isinstance(classes, str | bytes) else list(classes)
         except TypeError:
-            raise OnetokError(
-                f"classes: found {shorten(classes)}, expected a list of whole numbers"
-            ) from None
+            listed = None
+        if listed is None:
+            raise OnetokError(f"classes: found {shorten(classes)}, expected a list of whole numbers")
         for given in listed:
             try:  # elements of tensors are integers too, though equal ones are different keys
                 label = -1 if isinstance(given, bool) else operator.index(given)

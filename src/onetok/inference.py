@@ -48,7 +48,7 @@ from onetok.plan import Artefact
 from onetok.published import Entry, load_published
 from onetok.receipts import check_artefact, read_receipt
 from onetok.registry import load_model
-from onetok.study import load_study
+from onetok.study import as_directory, load_study
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -74,7 +74,7 @@ def load_tokenizer(
         saved = (Path(name) / "config.json").exists()
     except OSError as error:  # longer than a file system allows, or in a folder of somebody else's
         raise OnetokError(f"{str(name)[:80]}: cannot be looked up: {error.strerror}") from None
-    found = from_pretrained(name) if saved else _by_name(str(name), Path(study), revision)
+    found = from_pretrained(name) if saved else _by_name(str(name), as_directory(study), revision)
     return ImageTokenizer(found, str(name), where)
 
 
@@ -84,7 +84,7 @@ def open_device(name: str) -> torch.device:
     Raises OnetokError for a GPU that torch does not find, or a name that is none.
     """
     try:
-        torch.empty(0, device=name)
+        torch.zeros(1, device=name).item()  # the device "meta" holds no values, and cannot give one back
     except (RuntimeError, AssertionError, TypeError) as error:
         reason = (str(error).splitlines() or ["not found"])[0]
         raise OnetokError(f"device {name!r}: torch cannot use it here: {reason}") from None

@@ -61,6 +61,8 @@ def as_pixels(images: Any, size: int, prepare: Callable[[Any], Tensor]) -> Tenso
     Raises OnetokError for another shape or type, and for floats outside [0, 1], whose range is said.
     """
     if isinstance(images, list | tuple):
+        if any(isinstance(image, list | tuple) for image in images):
+            raise OnetokError("images: found a list in a list, expected pictures or pixels (3, S, S) in it")
         parts = [as_pixels(_batched(image), size, prepare) for image in images]
         return torch.cat([torch.empty(0, 3, size, size), *(part.cpu() for part in parts)])
     if isinstance(images, np.ndarray) and images.ndim == 4:

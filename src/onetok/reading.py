@@ -20,7 +20,9 @@ from onetok.errors import OnetokError, one_line, shown
 DEPTH = 64  # of lists and mappings inside each other
 DIGITS = 100  # of a number
 # What editors and file managers leave behind. Names that begin with a dot are passed over as well.
-_LEFT_BEHIND = re.compile(r".*~|#.*#|.*\.(bak|orig|rej|swp|swo|tmp)", re.IGNORECASE)
+_LEFT_BEHIND = re.compile(
+    r".*~|#.*#|.*\.(bak|orig|rej|swp|swo|tmp)|thumbs\.db|desktop\.ini|4913", re.IGNORECASE
+)
 
 
 def entries(folder: Path) -> list[Path]:

@@ -5,6 +5,7 @@ Imports no torch: Snakemake reads a study at every start.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from onetok.consistency import inconsistencies
 from onetok.errors import OnetokError, nearest, printable, shown
 from onetok.params import CurvesFigure, RefersTo, Study
 from onetok.reading import entries, read_yaml
+
+Contents = dict[str, dict[str, Any] | None]  # of params files, by name; None: it could not be read
 
 # Which kinds a file in each folder of params/ may define.
 FOLDERS = {
@@ -29,6 +32,15 @@ FOLDERS = {
 FOLDER_OF_KIND = {kind: folder for folder, kinds in FOLDERS.items() for kind in kinds}
 
 
+def as_directory(study: Any) -> Path:
+    """Return the directory of a study as a path. Raises OnetokError for what is none."""
+    if not isinstance(study, str | os.PathLike) or "\0" in os.fspath(study):
+        raise OnetokError(
+            f"study: found {shown(study)}, expected the path of a study, a directory with params/"
+        )
+    return Path(study)
+
+
 def load_study(directory: Path = Path()) -> Study:
     """Read and check every params file of a study.
 
@@ -38,12 +50,12 @@ def load_study(directory: Path = Path()) -> Study:
     return build_study(contents, problems)
 
 
-def read_params(directory: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Return what the files of params/ hold, by their names below the study, and what is wrong with the others."""
+def read_params(directory: Path) -> tuple[Contents, list[str]]:
+    """Return what the files of params/ hold, by their names below the study, and what is wrong with params/."""
     root = directory / "params"
     if not root.is_dir():
         raise OnetokError(f"{root}: no such folder; a study is a directory with params/")
-    contents: dict[str, dict[str, Any]] = {}
+    contents: Contents = {}
     problems: list[str] = []
     for path in _files(root, problems):
         name = path.relative_to(directory).as_posix()
@@ -51,6 +63,7 @@ def read_params(directory: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
             contents[name] = _read_yaml(path, name)
         except OnetokError as error:
             problems.append(str(error))
+            contents[name] = None
     return contents, problems
 
 
@@ -82,25 +95,27 @@ def _files(root: Path, problems: list[str]) -> Iterator[Path]:
                     problems.append(f"{name}/{path.name}: expected only files named *.yaml in params/")
 
 
-def build_study(contents: Mapping[str, dict[str, Any]], problems: list[str] | None = None) -> Study:
+def build_study(contents: Mapping[str, dict[str, Any] | None], problems: list[str] | None = None) -> Study:
     """Check what params files hold, by file name (params/<folder>/<family>.yaml), and return the study that it is.
 
     Raises OnetokError with one line for each thing that is wrong, `problems` first.
     """
     problems = list(problems or [])
     raw: dict[str, dict[str, Any]] = {kind: {} for kind in Study.model_fields}
+    unread = {name for name, content in contents.items() if content is None}
     for name, content in contents.items():
         try:
-            for kind, variant, value in _variants(name, content):
+            for kind, variant, value in _variants(name, content or {}):
                 raw[kind][variant] = value
         except OnetokError as error:
             problems.append(str(error))
+            unread.add(name)
     try:
         study = Study.model_validate(raw)
     except ValidationError as error:
         problems += [_explain(dict(detail)) for detail in error.errors()]
         raise OnetokError(_report(problems)) from None
-    problems += _check_references(study)
+    problems += _check_references(study, unread)
     if not problems:
         problems += [f"{place(kind, name)}: {text}" for kind, name, text in inconsistencies(study)]
     if problems:
@@ -111,7 +126,12 @@ def build_study(contents: Mapping[str, dict[str, Any]], problems: list[str] | No
 def place(kind: str, name: str) -> str:
     """Return where an entry is defined: the file and the path of its key."""
     family, variant = name.split("/", 1)
-    return f"params/{FOLDER_OF_KIND[kind]}/{family}.yaml: {kind}.{family}.{variant}"
+    return f"{_file_of(kind, name)}: {kind}.{family}.{variant}"
+
+
+def _file_of(kind: str, name: str) -> str:
+    """Return the params file that an entry belongs in."""
+    return f"params/{FOLDER_OF_KIND[kind]}/{name.split('/', 1)[0]}.yaml"
 
 
 def _report(problems: list[str]) -> str:
@@ -201,7 +221,8 @@ def _descend_union(current: Any, step: Any) -> tuple[Any, bool]:
     return (models[0] if len(models) == 1 else current), False
 
 
-def _check_references(study: Study) -> list[str]:
+def _check_references(study: Study, unread: set[str]) -> list[str]:
+    """Return a line for each reference to what params do not have, unless it may be in one of the files `unread`."""
     problems = []
     for kind in Study.model_fields:
         for name, entry in getattr(study, kind).items():
@@ -211,14 +232,15 @@ def _check_references(study: Study) -> list[str]:
                 )
             for path, referred, target in _references(entry):
                 known = getattr(study, referred)
-                if target not in known:
+                if target not in known and _file_of(referred, target) not in unread:
                     where = f"{place(kind, name)}.{path}"
                     problems.append(f"{where}: no {referred} named {target!r}; {nearest(target, known)}")
     for name, figure in study.figures.items():
         if isinstance(figure, CurvesFigure):
             for run in figure.runs:
                 known = [f"{k}/{n}" for k in ("tokenizers", "generators") for n in getattr(study, k)]
-                if run not in known:
+                of, _, run_name = run.partition("/")
+                if run not in known and not (of in FOLDER_OF_KIND and _file_of(of, run_name) in unread):
                     where = f"{place('figures', name)}.runs"
                     problems.append(f"{where}: no run named {run!r}; {nearest(run, known)}")
     return problems

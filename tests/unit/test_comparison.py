@@ -10,6 +10,8 @@ import pytest
 
 from onetok import comparison
 from onetok.comparison import Comparison, report
+from onetok.errors import OnetokError
+from onetok.spread.machines import read_machines
 from onetok.study import load_study
 from tests.unit.kept import TABLE, UNTRAINED, six_runs, write_tables
 
@@ -93,10 +95,79 @@ def test_a_missing_table_and_other_rows_are_failures(study, smallest):
     path = smallest / "results/tables" / TABLE / "table.csv"
     path.write_text(path.read_text().replace("RAR", "another row"))
     found = Comparison(study, smallest).table(TABLE)
-    assert found.failed and "has other rows or columns than" in found.lines[0]
+    assert found.failed and found.lines[0].startswith(f"{path}: its rows are ")
+    assert found.lines[0].endswith("make the table again")
     path.unlink()
     found = Comparison(study, smallest).table(TABLE)
     assert found.failed and found.lines == [f"{path}: no such file"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "rows:\n",
+            "rows:\n        - {label: One more, tokenizer: null, samples: rar/titok, published: null}\n",
+            "rows",
+        ),
+        ("- {metric: fid, label: FID, ", "- {metric: distinct, label: Distinct, ", "columns"),
+    ],
+)
+def test_a_table_of_other_params_is_said_to_be_one(study, smallest, old, new, said):
+    """Rows and columns are those of params: results and evidence that agree with each other alone are not compared."""
+    write_tables(study, smallest, "results")
+    path = smallest / "params/tables/generation.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    changed = load_study(smallest)
+    found = Comparison(changed, smallest).table(TABLE)
+    assert (found.verdict, found.failed) == ("other rows or columns", True)
+    assert re.match(
+        rf".*results/tables/{TABLE}/table\.csv: its {said} are .*, in params they are ", found.lines[0]
+    )
+    assert report(changed, smallest, every_figure=True)[1]
+
+
+@pytest.mark.parametrize("top", ["results", "evidence"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "No columns to parse"),
+        (b"label,\xff\xfe\n", "codec can't decode"),
+        (b'label,"fid\n', "EOF inside string"),
+        (None, "row 1, fid: found 'much', expected a number or nothing"),
+    ],
+)
+def test_a_damaged_table_is_a_failure_that_names_it(study, smallest, top, content, said):
+    write_tables(study, smallest, "results")
+    path = smallest / top / "tables" / TABLE / "table.csv"
+    if content is None:
+        rows = path.read_text().splitlines()
+        cells = rows[1].rsplit(",", rows[0].count(","))
+        content = "\n".join([rows[0], ",".join([cells[0], "much", *cells[2:]]), *rows[2:]]).encode()
+    path.write_bytes(content)
+    found = Comparison(study, smallest).table(TABLE)
+    assert (found.verdict, found.failed) == ("damaged", True)
+    assert found.lines[0].startswith(f"{path}: ") and said in found.lines[0]
+
+
+def test_a_spread_without_a_number_of_images_is_one_line(study, smallest):
+    path = next((smallest / "evidence/spread").iterdir())
+    content = json.loads(path.read_text())
+    next(iter(content["scores"].values()))["figures"].pop("images")
+    path.write_text(json.dumps(content))
+    with pytest.raises(OnetokError, match=rf"^{path}: scores\..*\.figures: .*no figure named 'images'"):
+        Comparison(study, smallest)
+
+
+@pytest.mark.parametrize("content", ['{"machines": [{}]}', "[1]", "[" * 100_000, '{"machines": [1]}', ""])
+def test_a_damaged_record_of_machines_is_one_line(study, smallest, content):
+    write_tables(study, smallest, "results")
+    path = smallest / "evidence/machine.json"
+    path.write_text(content)
+    with pytest.raises(OnetokError, match=rf"^{path}: .*onetok publish did not write this"):
+        read_machines(path)
 
 
 def test_receipts_that_do_not_hold_are_failures(study, smallest, monkeypatch):

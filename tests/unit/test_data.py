@@ -146,6 +146,13 @@ def test_image_folder_keeps_bytes_and_captions(folder_dataset):
     assert train[0].key == "train/cat/0"
 
 
+def test_a_validation_folder_that_links_to_that_of_training_is_named(folder_dataset):
+    (folder_dataset / "again").symlink_to("train")
+    dataset = folder_params(folder_dataset, {"kind": "folders", "train": "train", "val": "again"})
+    with pytest.raises(OnetokError, match=r"again: is the same folder as .*/train, expected other images"):
+        read_splits(dataset)
+
+
 def test_image_folder_without_splits_is_held_out(folder_dataset):
     dataset = folder_params(folder_dataset / "train", {"kind": "hold-out", "per_class": 1, "seed": 0})
     splits = read_splits(dataset)

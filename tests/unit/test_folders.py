@@ -319,6 +319,30 @@ def test_the_share_of_bad_samples_belongs_to_skipping(smallest):
             load_study(smallest)
 
 
+@pytest.mark.parametrize(
+    ("train", "val", "message"),
+    [
+        ("train", "train", r"split\.val: found train, the folder of train"),
+        ("train", "./train", r"split\.val: found \./train, the folder of train"),
+        (
+            "train",
+            "train/../train",
+            r"split\.val: found train/\.\./train, expected a folder below source\.path",
+        ),
+        ("/train", "val", r"split\.train: found /train, expected a folder below source\.path"),
+    ],
+)
+def test_validation_images_are_other_images(smallest, train, val, message):
+    from onetok.study import load_study
+
+    path = smallest / "params/datasets/labelled.yaml"
+    source = "{kind: imagefolder, path: x, caption: null, class_names: folders, on_bad_sample: fail}"
+    text = re.sub(r"source: \{.*\}", f"source: {source}", path.read_text())
+    path.write_text(re.sub(r"split: \{.*\}", f"split: {{kind: folders, train: {train}, val: {val}}}", text))
+    with pytest.raises(OnetokError, match=message):
+        load_study(smallest)
+
+
 def test_the_report_says_what_was_converted(birds, tmp_path):
     """As the stage writes it, beside the shards."""
     from onetok.stages import convert_dataset as stage

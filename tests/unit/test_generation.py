@@ -252,6 +252,7 @@ def test_a_tensor_of_classes_is_a_list_of_them(told):
     ("name", "given", "text"),
     [
         ("maskgit/tiny", {"classes": 3}, "classes: found 3, expected a list of whole numbers"),
+        ("maskgit/tiny", {"classes": "37"}, "classes: found '37', expected a list of whole numbers"),
         (
             "maskgit/tiny",
             {"classes": torch.tensor([[1, 2]])},

@@ -202,9 +202,15 @@ def test_only_tokenizers_are_tokenizers(tmp_path):
 
 
 def test_a_device_that_is_not_there_is_named(folder):
-    for name in ("cuda:63", "gpu"):
+    for name in ("cuda:63", "gpu", "meta"):
         with pytest.raises(OnetokError, match=f"device '{name}': torch cannot use it here"):
             load_tokenizer(folder, name)
+
+
+@pytest.mark.parametrize("study", [None, 3, "a\0b"])
+def test_a_study_is_a_directory(study):
+    with pytest.raises(OnetokError, match=r"study: found .*, expected the path of a study"):
+        load_tokenizer("titok/tiny", study=study)
 
 
 def test_a_text_encoder_of_another_shape_is_named(monkeypatch):
@@ -331,6 +337,8 @@ def test_pictures_are_prepared_on_the_way(folder, tmp_path):
         (3, "image: found int, expected a path"),
         ([None], "image: found NoneType, expected a path"),
         ("nowhere.png", "nowhere.png: no such file"),
+        ("a\0b.png", "null character"),
+        ([[torch.zeros(3, 32, 32)]], "images: found a list in a list, expected pictures or pixels"),
     ],
 )
 def test_what_holds_no_images_is_said(images, text, folder):

@@ -126,6 +126,9 @@ def test_what_editors_and_file_managers_leave_is_passed_over(smallest):
         "vqgan.yaml.bak",
         "vqgan.yaml.orig",
         ".DS_Store",
+        "Thumbs.db",
+        "desktop.ini",
+        "4913",
     )
     for name in (*names, "._vqgan.yaml", "VQGAN.YAML.BAK"):
         (smallest / "params/tokenizers" / name).write_text("{{ not read")
@@ -134,6 +137,22 @@ def test_what_editors_and_file_managers_leave_is_passed_over(smallest):
         (smallest / folder).mkdir()
         (smallest / folder / "vqgan-checkpoint.yaml").write_text("{{ not read")
     assert load_study(smallest).tokenizers["vqgan/tiny"]
+
+
+def test_a_file_that_cannot_be_read_is_named_once(smallest):
+    """What it defines is not missed elsewhere; another reference to what params do not have is."""
+    path = smallest / "params/tokenizers/titok.yaml"
+    path.write_text(path.read_text().replace("tokenizers:", "tokenizers:\n\tx: 0", 1))
+    table = smallest / "params/tables/reconstruction.yaml"
+    table.write_text(table.read_text().replace("vqgan/tiny", "vqgan/tinny", 1))
+    with pytest.raises(OnetokError) as caught:
+        load_study(smallest)
+    _, *lines = str(caught.value).splitlines()
+    assert [line.split(":")[0].strip() for line in lines] == [
+        "params/tokenizers/titok.yaml",
+        "params/tables/reconstruction.yaml",
+    ]
+    assert "nearest known: vqgan/tiny" in lines[1]
 
 
 def replace_by(path):

@@ -253,6 +253,15 @@ def test_a_record_beside_an_image_is_read(folder_dataset):  # noqa: F811
             b'{"aesthetic": 5.0, "augmented": null, "prompt": {"tag": "colours", "prompt": "", "include": []}}',
             r"prompt\.tag: found 'colours'; nearest known: colors \(of single_object, .*, color_attr\)",
         ),
+        (
+            b'{"aesthetic": 5.0, "augmented": null, "prompt": {"tag": "colors", "prompt": "", "include": []}}',
+            r"prompt\.include: .*at least 1 item",
+        ),
+        (
+            b'{"aesthetic": 5.0, "augmented": null, "prompt": {"tag": "colors", "prompt": "", '
+            b'"include": [{"class": "a", "count": 1, "color": "gren"}]}}',
+            r"prompt\.include\.0\.color: .*'red', .*found 'gren'",
+        ),
         (b"{", "not JSON in UTF-8"),
         (b'{"aesthetic": "\xe9"}', "not JSON in UTF-8"),
         (b'{"aesthetic": 5.0, "augmented": "\\ud800", "prompt": null}', "not JSON in UTF-8 .*surrogates"),

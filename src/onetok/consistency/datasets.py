@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import get_args
 
 from onetok.data.scenes import requests as scene_requests
@@ -13,6 +14,7 @@ from onetok.params import (
     ImageFolderSource,
     SceneShape,
     ScenesSource,
+    SplitFolders,
     SplitScenes,
     Study,
 )
@@ -54,9 +56,20 @@ def check_dataset(study: Study, dataset: Dataset) -> Iterator[str]:
             yield "source.max_bad_share: missing, on_bad_sample skip needs the largest share that may be skipped"
         if not skips and source.max_bad_share is not None:
             yield f"source.max_bad_share: found {source.max_bad_share:g}, but on_bad_sample is fail"
+        if isinstance(split, SplitFolders):
+            yield from _folders(split)
     names = source.class_names if isinstance(source, ImageFolderSource) else "folders"
     if names != "folders" and dataset.classes != IMAGENET_CLASSES:
         yield f"source.class_names: {names} needs {IMAGENET_CLASSES} classes, found {dataset.classes}"
+
+
+def _folders(split: SplitFolders) -> Iterator[str]:
+    for key, folder in (("train", split.train), ("val", split.val)):
+        path = PurePosixPath(folder)
+        if path.is_absolute() or ".." in path.parts:
+            yield f"split.{key}: found {folder}, expected a folder below source.path"
+    if PurePosixPath(split.train) == PurePosixPath(split.val):
+        yield f"split.val: found {split.val}, the folder of train: images of validation would be trained on"
 
 
 def _scenes(source: ScenesSource, dataset: Dataset) -> Iterator[str]:

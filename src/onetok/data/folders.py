@@ -71,6 +71,8 @@ def what_is(path: Path) -> str:
         mode = path.stat().st_mode
     except OSError as error:
         return _trouble(path, error)
+    except ValueError:
+        return "no path: it holds a null character"
     kinds = {
         stat.S_IFREG: "file",
         stat.S_IFDIR: "folder",

@@ -11,12 +11,17 @@ from __future__ import annotations
 import json
 import reprlib
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from onetok.errors import OnetokError, nearest
 from onetok.params import Count, Positive, Relation, Strict, Task
+
+# GenEval's colours, and cyan, which scenes have
+Color = Literal[
+    "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "cyan"
+]
 
 
 class _Named(Strict):
@@ -31,7 +36,7 @@ class _Named(Strict):
 class Wanted(_Named):
     """At least `count` objects of a class, of this colour and at this side of item `position[1]` of the list."""
 
-    color: str | None = None
+    color: Color | None = None
     position: tuple[Relation, Count] | None = Field(default=None, strict=False)
 
 
@@ -43,7 +48,7 @@ class Prompt(Strict):
     """What a picture of a caption must show."""
 
     tag: Task = Field(description="the task")
-    include: tuple[Wanted, ...] = Field(strict=False)
+    include: tuple[Wanted, ...] = Field(strict=False, min_length=1)
     exclude: tuple[Excluded, ...] = Field(default=(), strict=False)
     prompt: str = Field(description="the caption")
     held_out: bool = Field(default=False, description="training asks for nothing of this kind")

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onetok.data.records import Excluded, Prompt, Record, Wanted
-from onetok.params import ScenesSource, Task
+from onetok.params import SceneColor, ScenesSource, Task
 
 SHAPES = ("circle", "square", "triangle")
 COLORS = {
@@ -55,7 +55,7 @@ class Request(NamedTuple):
 
     task: Task
     shapes: tuple[str, ...]  # in the caption's order
-    colors: tuple[str | None, ...]  # of each shape, where the caption says it
+    colors: tuple[SceneColor | None, ...]  # of each shape, where the caption says it
     number: int  # of each shape
     relation: str | None  # of the first shape to the second
 
@@ -255,7 +255,7 @@ def _arrange(request: Request, source: ScenesSource, rng: np.random.Generator) -
     return tuple(things)
 
 
-def _free_color(shape: str, source: ScenesSource, rng: np.random.Generator) -> str:
+def _free_color(shape: str, source: ScenesSource, rng: np.random.Generator) -> SceneColor:
     free = [color for color in source.colors if (color, shape) not in source.held_out_colors]
     return free[rng.integers(len(free))]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import re
 import zlib
@@ -162,9 +163,15 @@ class FolderPool:
     def items(self, *folders: str | None) -> tuple[list[tuple[int, int]], ...]:
         """Return label and number of the samples of each folder, without the bad ones.
 
-        Raises OnetokError for more bad samples than params allow, and for a class folder without an image.
+        Raises OnetokError for more bad samples than params allow, for a class folder without an image, and for folders
+        that are one and the same: images of validation would be trained on.
         """
         paths = [self._folder(folder) for folder in folders]
+        for one, other in itertools.combinations(paths, 2):
+            if one.samefile(other):
+                raise OnetokError(
+                    f"{shown(other)}: is the same folder as {shown(one)}, expected other images"
+                )
         classes = [self._classes_of(path) for path in paths]
         listed = [list(self._listed(path, names)) for path, names in zip(paths, classes, strict=True)]
         self._check(paths, classes, listed)  # before hours of reading

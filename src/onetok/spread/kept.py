@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from onetok import durable
 from onetok.errors import OnetokError
@@ -34,6 +34,13 @@ class KeptScore(Strict):
     chain: str
     machine: str
     figures: dict[str, float | None]
+
+    @field_validator("figures")
+    @classmethod
+    def _images_are_counted(cls, figures: dict[str, float | None]) -> dict[str, float | None]:
+        if "images" not in figures:
+            raise ValueError("no figure named 'images', of which every score has one")
+        return figures
 
 
 class KeptRun(Strict):

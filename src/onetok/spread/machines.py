@@ -8,10 +8,26 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from onetok import durable
 from onetok.errors import OnetokError
+from onetok.params import Count, Strict
 from onetok.plan import Job
 from onetok.spread import MACHINES
+
+
+class _Counted(Strict):
+    """A machine, and how many jobs ran on it."""
+
+    jobs: Count
+    machine: dict[str, Any]
+
+
+class _Machines(Strict):
+    """The content of evidence/machine.json."""
+
+    machines: list[_Counted]
 
 
 def record_of(job: Job, directory: Path) -> dict[str, Any] | None:
@@ -19,7 +35,7 @@ def record_of(job: Job, directory: Path) -> dict[str, Any] | None:
     path = directory / "results/logs" / job.stage / job.name / "run.json"
     try:
         machine = json.loads(path.read_text(encoding="utf-8"))["machine"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return machine if isinstance(machine, dict) else None
 
@@ -43,11 +59,16 @@ def write_machines(jobs: Iterable[Job], directory: Path, path: Path) -> None:
 def read_machines(path: Path) -> list[dict[str, Any]]:
     """Return the machines of evidence/machine.json. Raises OnetokError for a damaged file."""
     try:
-        return list(json.loads(path.read_text(encoding="utf-8"))["machines"])
+        content = _Machines.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return []
-    except (ValueError, KeyError, TypeError):
-        raise OnetokError(f"{path}: not what onetok publish wrote; bring it back from git") from None
+    except ValidationError as error:
+        detail = error.errors()[0]
+        where = ".".join(map(str, detail["loc"])) or "content"
+        raise OnetokError(
+            f"{path}: {where}: {detail['msg'].lower()}; onetok publish did not write this, bring it back from git"
+        ) from None
+    return [machine.model_dump() for machine in content.machines]
 
 
 def differences(jobs: Iterable[Job], directory: Path) -> list[str]:
