@@ -37,7 +37,7 @@ from onetok.receipts import verify
 from onetok.spread.intervals import Interval, Runs, distance
 from onetok.spread.kept import KeptRun, figures, kept_intervals, kept_runs, scores_of
 from onetok.spread.machines import differences
-from onetok.tables import NO_NUMBER
+from onetok.tables import NO_NUMBER, frame_columns
 
 FAILURES = ("broken", "missing", "damaged", "other rows or columns")
 SHOWN = 10  # receipts that do not hold, before the rest is counted
@@ -189,10 +189,7 @@ def _read(path: Path) -> pd.DataFrame:
     """Return the cells of a table as text. Raises OnetokError, without the path, for what onetok does not write."""
     try:
         cells = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (
-        ValueError,
-        pd.errors.ParserError,
-    ) as error:  # UnicodeDecodeError and EmptyDataError are ValueErrors
+    except ValueError as error:  # of pandas and of decoding, too
         raise OnetokError(f"not a table that onetok wrote ({one_line(error)})") from None
     for column in cells.columns.drop("label", errors="ignore"):
         for row, cell in enumerate(cells[column]):
@@ -205,11 +202,10 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _unlike_params(table: Table, cells: pd.DataFrame) -> str | None:
     """Return how the rows or columns of a written table differ from those that params have; None where they do not."""
-    metrics = ["label", *(column.metric for column in table.columns)]
+    found, expected = list(map(str, cells.columns)), frame_columns(table)
+    if found != expected:
+        return f"its columns are {', '.join(found)}, in params they are {', '.join(expected)}"
     labels = [row.label for row in table.rows]
-    found = [name for name in cells.columns if not str(name).endswith("_published")]
-    if found != metrics:
-        return f"its columns are {', '.join(map(str, found))}, in params they are {', '.join(metrics)}"
     if list(cells["label"]) != labels:
         return f"its rows are {', '.join(cells['label'])}, in params they are {', '.join(labels)}"
     return None

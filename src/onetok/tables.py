@@ -52,6 +52,16 @@ def read_scores(row: Row, folder: Path) -> dict[str, float | None] | None:
     return scores
 
 
+def frame_columns(table: Table) -> list[str]:
+    """Return the names of the columns that `table_frame` gives a table."""
+    names = ["label"]
+    for column in table.columns:
+        names.append(column.metric)
+        if _is_published(table, column):
+            names.append(f"{column.metric}_published")
+    return names
+
+
 def table_frame(table: Table, results: Path) -> pd.DataFrame:
     """Return one row a system: its label, then for each metric the measured and, where any row has one, the
     published figure, at full precision; NaN where there is none, and the text "NaN" for a score that is no number."""
@@ -71,7 +81,7 @@ def table_frame(table: Table, results: Path) -> pd.DataFrame:
                 figure = _published(row, column)
                 record[f"{column.metric}_published"] = math.nan if figure is None else figure.value
         records.append(record)
-    return pd.DataFrame.from_records(records)
+    return pd.DataFrame.from_records(records, columns=frame_columns(table))
 
 
 def _published(row: Row, column: Column) -> PublishedFigure | None:

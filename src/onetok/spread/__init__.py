@@ -1,7 +1,17 @@
 """The spread of a study's figures over retrainings, kept as evidence: what `onetok compare` measures others by."""
 
+from __future__ import annotations
+
 from pathlib import Path
+
+from pydantic import ValidationError
 
 # Below a study's folder.
 KEPT = Path("evidence/spread")
 MACHINES = Path("evidence/machine.json")
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return where a kept file is not what was written, and what is wrong there, as part of a message."""
+    detail = error.errors()[0]
+    return f"{'.'.join(map(str, detail['loc'])) or 'content'}: {detail['msg'].lower()}"

@@ -24,7 +24,7 @@ from onetok.errors import OnetokError
 from onetok.metrics import names
 from onetok.params import Row, Spread, SpreadRun, Strict, Study, Table
 from onetok.plan import Artefact, all_jobs
-from onetok.spread import KEPT
+from onetok.spread import KEPT, first_problem
 from onetok.spread.intervals import Interval, Runs, intervals
 
 Figure = tuple[Artefact, str]  # the scores and a metric in them
@@ -62,10 +62,8 @@ def read_run(study: Path, run: SpreadRun) -> KeptRun:
     try:
         kept = KeptRun.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        detail = error.errors()[0]
-        where = ".".join(map(str, detail["loc"])) or "content"
         raise OnetokError(
-            f"{path}: {where}: {detail['msg'].lower()}; bring it back from git, or remove it and run onetok spread"
+            f"{path}: {first_problem(error)}; bring it back from git, or remove it and run onetok spread"
         ) from None
     return kept if kept.run == run else KeptRun(run=run, machines={}, scores={})
 

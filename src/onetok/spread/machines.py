@@ -14,7 +14,7 @@ from onetok import durable
 from onetok.errors import OnetokError
 from onetok.params import Count, Strict
 from onetok.plan import Job
-from onetok.spread import MACHINES
+from onetok.spread import MACHINES, first_problem
 
 
 class _Counted(Strict):
@@ -63,10 +63,8 @@ def read_machines(path: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except ValidationError as error:
-        detail = error.errors()[0]
-        where = ".".join(map(str, detail["loc"])) or "content"
         raise OnetokError(
-            f"{path}: {where}: {detail['msg'].lower()}; onetok publish did not write this, bring it back from git"
+            f"{path}: {first_problem(error)}; onetok publish did not write this, bring it back from git"
         ) from None
     return [machine.model_dump() for machine in content.machines]
 
