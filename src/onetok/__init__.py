@@ -4,16 +4,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onetok.generation import ImageGenerator, load_generator
-    from onetok.inference import ImageTokenizer, load_tokenizer
+    from onetok.api.generator import ImageGenerator, load_generator
+    from onetok.api.tokenizer import ImageTokenizer, load_tokenizer
 
 __all__ = ["ImageGenerator", "ImageTokenizer", "load_generator", "load_tokenizer"]
 
 _MODULES = {
-    "ImageGenerator": "onetok.generation",
-    "ImageTokenizer": "onetok.inference",
-    "load_generator": "onetok.generation",
-    "load_tokenizer": "onetok.inference",
+    "ImageGenerator": "onetok.api.generator",
+    "ImageTokenizer": "onetok.api.tokenizer",
+    "load_generator": "onetok.api.generator",
+    "load_tokenizer": "onetok.api.tokenizer",
 }
 
 

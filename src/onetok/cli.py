@@ -10,22 +10,25 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from onetok import durable, environment, publish
-from onetok.adopt import set_aside, standing
+from onetok import durable
 from onetok.errors import OnetokError, print_warnings
-from onetok.exits import exit_status
-from onetok.generated import generated_files
-from onetok.needs import missing_needs
-from onetok.plan import all_jobs, artefact_at, jobs_behind, targets
-from onetok.receipts import verify
-from onetok.study import load_study
+from onetok.report.generated import repository_files, study_files
+from onetok.store import publish
+from onetok.store.adopt import find_adoptable, set_aside
+from onetok.store.dvc_yaml import stale_dvc_yaml
+from onetok.study.load import load_study
+from onetok.study.plan import all_jobs, artefact_at, jobs_behind, targets
+from onetok.study.receipts import verify
+from onetok.workflow import environment
+from onetok.workflow.exits import exit_status
+from onetok.workflow.needs import missing_needs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def main() -> None:
     environment.pin()
-    environment.write_any_text()
+    environment.escape_unprintable_text()
 
     def run() -> int:
         arguments = _parser().parse_args()
@@ -89,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "generated",
         generated,
-        "Make again what is generated and kept in git: schema, environment, README tables.",
+        "Make a study's dvc.yaml again from its params; in the repository itself also the JSON schema, the conda"
+        " environment, the README's tables and the dvc.yaml of the miniature.",
     )
     command = add(
         "reconstruct", reconstruct_images, "Encode images with a tokenizer and write what it decodes as PNG."
@@ -208,7 +212,10 @@ def check(arguments: argparse.Namespace) -> int:
     lines = missing_needs(study, unmade, directory)
     if lines:
         print("\n  ".join(["missing before the first job:", *lines]))
-    return 1 if lines else 0
+    stale = stale_dvc_yaml(study, directory)
+    if stale is not None:
+        print(stale)
+    return 1 if lines or stale is not None else 0
 
 
 def verify_results(arguments: argparse.Namespace) -> int:
@@ -222,7 +229,7 @@ def verify_results(arguments: argparse.Namespace) -> int:
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    from onetok.comparison import report
+    from onetok.report.comparison import report
 
     lines, failed = report(load_study(arguments.study), arguments.study, every_figure=arguments.figures)
     print("\n".join(lines))
@@ -250,7 +257,7 @@ def restore_results(arguments: argparse.Namespace) -> int:
 
 
 def adopt_results(arguments: argparse.Namespace) -> int:
-    verified, refused, left = standing(arguments.study)
+    verified, refused, left = find_adoptable(arguments.study)
     for line in left:
         print(f"left to be made: {line}")
     if not verified:
@@ -268,15 +275,17 @@ def _touch(study: Path, targets: list[str]) -> int:
 
 
 def generated(arguments: argparse.Namespace) -> int:
-    for path, content in generated_files(REPOSITORY).items():
+    directory = arguments.study.resolve()
+    files = repository_files(REPOSITORY) if directory == REPOSITORY else study_files(directory)
+    for path, content in files.items():
         if not path.exists() or path.read_text(encoding="utf-8") != content:
             durable.write_text(path, content)
-            print(f"{path.relative_to(REPOSITORY)}: written")
+            print(f"{path.relative_to(directory)}: written")
     return 0
 
 
 def reconstruct_images(arguments: argparse.Namespace) -> int:
-    from onetok.reconstruct import reconstruct
+    from onetok.api.reconstruct import reconstruct
 
     lines = reconstruct(
         arguments.images,
@@ -291,7 +300,7 @@ def reconstruct_images(arguments: argparse.Namespace) -> int:
 
 
 def generate_images(arguments: argparse.Namespace) -> int:
-    from onetok.generation import generate
+    from onetok.api.generator import generate
 
     lines = generate(
         arguments.subjects,
@@ -310,7 +319,7 @@ def generate_images(arguments: argparse.Namespace) -> int:
 
 
 def pin(arguments: argparse.Namespace) -> int:
-    from onetok.pretrained import find_pin
+    from onetok.release.download import find_pin
 
     found = find_pin(arguments.hub, arguments.file, arguments.revision)
     weights = {"hub": arguments.hub, "revision": found.revision, "url": None}

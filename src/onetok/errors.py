@@ -8,6 +8,7 @@ import reprlib
 import sys
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 LINE = 1000  # characters of a line of a report
@@ -55,7 +56,7 @@ _SECRETS = (  # up to the last @, because people write passwords with / and @ in
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says as part of a message: without line ends, its kind where it says nothing."""
+    """Return the message of an error as part of one line; the name of its class where the message is empty."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -78,6 +79,11 @@ def printable(text: str) -> str:
     """Return text as one line of a report: control characters as escapes, the middle of very long text left out."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return line if len(line) <= LINE else f"{line[: LINE // 2]} … {line[-LINE // 2 :]}"
+
+
+def shown_path(path: Path | str) -> str:
+    """Return a path as one printable line."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -153,14 +153,14 @@ def test_dvc_and_onetok_run_without_an_activated_environment(tmp_path):
     repository, bare = tmp_path / "elsewhere", {**clean(), "PATH": "/usr/bin:/bin"}
     study = repository / "study"
     shutil.copytree(REPOSITORY / "tests/e2e/smallest/params", study / "params")
-    shutil.copy(REPOSITORY / "dvc.yaml", study)
     for name in (".gitignore", ".dvcignore"):
         shutil.copy(REPOSITORY / name, repository)
     programs = Path(sys.executable).parent
     run(["git", "init", "-q"], repository, bare)
     run([str(programs / "dvc"), "init", "-q"], repository, bare)
     target = "results/datasets/labelled/digits/receipt.json"
-    stage = "convert_dataset-labelled@digits"
+    stage = "convert_dataset-labelled-digits"
+    run([str(programs / "onetok"), "generated", "--study", "elsewhere/study"], tmp_path, bare)
     run([str(programs / "dvc"), "--cd", str(study), "repro", stage], tmp_path, bare)
     assert (study / target).exists()
     shutil.move(study / "results", tmp_path / "scratch disk")

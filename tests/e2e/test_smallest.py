@@ -18,10 +18,12 @@ from PIL import Image
 
 from onetok.data.shards import Shards
 from onetok.data.texts import TextCache
-from onetok.plan import STAGE_OF_KIND, all_jobs, plan
-from onetok.receipts import verify
-from onetok.study import load_study
+from onetok.study.load import load_study
+from onetok.study.plan import KIND_OF_STAGE, all_jobs, plan
+from onetok.study.receipts import verify
 from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.slow
 
 SMALLEST = REPOSITORY / "tests/e2e/smallest"
 
@@ -63,16 +65,25 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository = tmp_path_factory.mktemp("repository")
     study = repository / "studies/smallest"
     shutil.copytree(SMALLEST / "params", study / "params")
-    shutil.copy(REPOSITORY / "dvc.yaml", study)
+    assert run(["onetok", "generated", "--study", str(study)], repository).returncode == 0
+    put_under_versions(repository)
+    snakemake(study)
+    return study
+
+
+def put_under_versions(repository: Path) -> None:
+    """Make a folder a git and DVC repository, with a store beside it as the remote."""
     shutil.copy(REPOSITORY / ".dvcignore", repository)
     (repository / ".gitignore").write_text("results/\n.snakemake/\n")
     for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):
         assert run(command, repository).returncode == 0
     commit(repository, "params")
-    local = ["dvc", "remote", "add", "--local", "--default", "store", str(repository.parent / "store")]
+    add_remote(repository, repository.parent / "store")
+
+
+def add_remote(repository: Path, store: Path) -> None:
+    local = ["dvc", "remote", "add", "--local", "--default", "store", str(store)]
     assert run(local, repository).returncode == 0
-    snakemake(study)
-    return study
 
 
 def commit(repository: Path, message: str) -> None:
@@ -123,7 +134,7 @@ def test_continuous_tokens_are_cached_on_demand(made, tmp_path):
         "flip": False,
         "captions": None,
     }
-    path.write_text(path.read_text().replace("  tatitok: {}", f"  tatitok: {{kl-16: {json.dumps(entry)}}}"))
+    path.write_text(f"{path.read_text()}\ntokens:\n  tatitok: {{kl-16: {json.dumps(entry)}}}\n")
     assert jobs_run(snakemake(study, "results/tokens/tatitok/kl-16/receipt.json")) == ["cache_tokens"]
     tokens = np.load(study / "results/tokens/tatitok/kl-16/tokens.npy")
     assert (tokens.shape, tokens.dtype) == ((1697, 1, 2, 16, 8), np.float16)  # mean and log-variance
@@ -161,8 +172,7 @@ def test_publish_restore_and_a_change_after_it(made, tmp_path):
     study = clone / "studies/smallest"
     without = run(["onetok", "restore"], study)
     assert without.returncode == 1 and "error: dvc: no remote to pull from" in without.stdout
-    local = ["dvc", "remote", "add", "--local", "--default", "store", str(repository.parent / "store")]
-    assert run(local, clone).returncode == 0
+    add_remote(clone, repository.parent / "store")
     restored = run(["onetok", "restore"], study)
     assert restored.returncode == 0, restored.stdout
     assert "Nothing to be done" in snakemake(study, "-n")
@@ -269,20 +279,15 @@ TRAINED = [
     ("train_encoder", "classifiers/digits"),
     ("train_generator", "maskgit/tiny"),
     ("train_tokenizer", "titok_stage_2/vq-16"),
-    *(
-        pytest.param(stage, name, marks=pytest.mark.slow)
-        for stage, name in (
-            ("train_encoder", "clip/digits"),
-            ("train_tokenizer", "vqgan/tiny"),
-            ("train_tokenizer", "titok/vq-16"),
-            ("train_tokenizer", "titok_stage_1/vq-16"),
-            ("train_tokenizer", "tatitok/kl-16"),
-            ("train_generator", "rar/titok"),
-            ("train_generator", "maskgen/kl"),
-            ("train_generator", "maskgen/vq"),
-            ("train_generator", "maskgen_tuned/vq"),
-        )
-    ),
+    ("train_encoder", "clip/digits"),
+    ("train_tokenizer", "vqgan/tiny"),
+    ("train_tokenizer", "titok/vq-16"),
+    ("train_tokenizer", "titok_stage_1/vq-16"),
+    ("train_tokenizer", "tatitok/kl-16"),
+    ("train_generator", "rar/titok"),
+    ("train_generator", "maskgen/kl"),
+    ("train_generator", "maskgen/vq"),
+    ("train_generator", "maskgen_tuned/vq"),
 ]
 
 
@@ -291,12 +296,15 @@ def test_processes_share_a_training_that_ends_with_a_receipt(made, tmp_path, sta
     study = tmp_path / "study"
     shutil.copytree(made, study, symlinks=True)
     on_two_processes(study, stage, name)
-    (kind,) = [kind for kind, made_by in STAGE_OF_KIND.items() if made_by == stage]
+    kind = KIND_OF_STAGE[stage].name
     assert not list(verify(plan(load_study(study), kind, name), study, digests=True))
 
 
 def test_your_own_images_go_through_the_same_dag(tmp_path):
-    """A folder of classes with pictures of several sizes and modes, and one params file that names it."""
+    """A folder of classes with pictures of several sizes and modes, and one params file that names it.
+
+    The study is published and restored elsewhere, as docs/how-to/your-own-images.md and dvc.md say.
+    """
     rng = np.random.default_rng(0)
     for label, mode in (("a heron", "RGB"), ("a wren", "L")):
         folder = tmp_path / "birds" / label
@@ -306,17 +314,18 @@ def test_your_own_images_go_through_the_same_dag(tmp_path):
             pixels = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
             Image.fromarray(pixels).convert(mode).save(folder / f"{i}.png")
             (folder / f"{i}.txt").write_text(f"{label}, number {i}")
-    study = tmp_path / "study"
+    repository = tmp_path / "repository"
+    study = repository / "studies/birds"
     shutil.copytree(SMALLEST / "params", study / "params")
     without_text = "tables: {text_to_image: {}}\nfigures: {text_to_image: {}}\n"
     (study / "params/tables/text_to_image.yaml").write_text(without_text)
     (study / "params/datasets/labelled.yaml").write_text(
-        """
+        f"""
 datasets:
   labelled:
     digits:
-      source: {kind: imagefolder, path: ../birds, caption: "a {class}", class_names: folders}
-      split: {kind: hold-out, per_class: 4, seed: 0}
+      source: {{kind: imagefolder, path: {tmp_path / "birds"}, caption: "a {{class}}", class_names: folders}}
+      split: {{kind: hold-out, per_class: 4, seed: 0}}
       classes: 2
       samples_per_shard: 10
 """
@@ -331,9 +340,21 @@ datasets:
     ):
         path = study / "params" / file
         path.write_text(path.read_text().replace(old, new))
+    put_under_versions(repository)
     snakemake(study)
     assert "TA-TiTok KL" in (study / "results/tables/reconstruction/titok/table.md").read_text()
     assert (study / "results/samples/maskgit/tiny/contact-sheet.png").stat().st_size > 0
+
+    published = run(["onetok", "publish"], study)  # writes dvc.yaml too, which a copied study has not
+    assert published.returncode == 0, published.stdout
+    commit(repository, "evidence")
+    clone = tmp_path / "clone"
+    assert run(["git", "clone", "-q", str(repository), str(clone)], tmp_path).returncode == 0
+    add_remote(clone, tmp_path / "store")
+    restored = run(["onetok", "restore"], clone / "studies/birds")
+    assert restored.returncode == 0, restored.stdout
+    assert run(["onetok", "verify"], clone / "studies/birds").returncode == 0
+    assert "Nothing to be done" in snakemake(clone / "studies/birds", "-n")
 
 
 def hostile(canary: Path) -> list[str]:
@@ -440,7 +461,6 @@ def processes(module: str, folder: Path) -> list[int]:
     return found
 
 
-@pytest.mark.slow
 def test_a_spread_is_made_kept_and_made_again_where_params_have_changed(made, tmp_path):
     """Two runs: the study's own results are the first; the second has other seeds and another instruction set."""
     if {"ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"} & os.environ.keys():
@@ -476,7 +496,6 @@ def test_a_spread_is_made_kept_and_made_again_where_params_have_changed(made, tm
     ]
 
 
-@pytest.mark.slow
 def test_a_killed_training_of_two_processes_goes_on(made, tmp_path):
     study = tmp_path / "study"
     shutil.copytree(made, study, symlinks=True)
@@ -495,7 +514,6 @@ def test_a_killed_training_of_two_processes_goes_on(made, tmp_path):
     assert "resuming after step" in on_two_processes(study, stage, name)
 
 
-@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path):
     """kill -9 of the training process in the middle, then the same command again."""
     study = tmp_path / "study"

@@ -7,14 +7,15 @@ from torch import nn
 
 from onetok.losses.adversarial import DiscriminatorLoss, LeCam, generator_loss, hinge_loss
 from onetok.losses.codes import CodeLoss
-from onetok.losses.masked import MaskedLoss, masked_token_loss
-from onetok.models.discriminator import Discriminator, DiscriminatorConfig
-from onetok.pretrained import load_strictly
+from onetok.losses.masked import masked_token_loss
+from onetok.networks.discriminator import Discriminator
+from onetok.release.tensors import load_strictly
 from onetok.sampling.schedules import MASK_RATIOS, MaskSchedule
+from onetok.study.schema.generators import MaskedLoss
+from onetok.study.schema.tokenizers import DiscriminatorModel
 from onetok.training.ema import ema_decay
 from onetok.training.optimizers import decays
 from onetok.training.schedules import LearningRate
-from onetok.training.tasks import NO_DECAY
 from tests.parity.cases import load_case, relative_error
 
 CASE = load_case("losses_and_schedules")
@@ -26,7 +27,7 @@ def test_masked_token_loss():
         golden["mlm_logits"],
         golden["mlm_targets"].long(),
         golden["mlm_mask"].bool(),
-        MaskedLoss(label_smoothing=0.1, unmasked_weight=0.1),
+        MaskedLoss(mask_schedule="arccos", label_smoothing=0.1, unmasked_weight=0.1),
     )
     assert relative_error(losses["total"].view(1), golden["mlm_loss"]) <= 2e-5
 
@@ -51,7 +52,7 @@ DISCRIMINATOR_KEYS = (
 
 @torch.inference_mode()
 def test_discriminator():
-    config = DiscriminatorConfig(width=128, stages=(128, 256, 512), groups=32, side=16)
+    config = DiscriminatorModel(width=128, stages=(128, 256, 512), groups=32, side=16)
     model = Discriminator(config)
     state = {}
     for name, tensor in CASE.state("discriminator_params").items():
@@ -67,7 +68,7 @@ def test_weight_decay_spares_the_published_names():
     words = ("ln", "bias", "latent_tokens", "mask_token", "embed", "norm", "gamma")
     for name, shape in CASE.meta["discriminator_params"].items():
         decayed = len(shape) >= 2 and not any(word in name for word in words)
-        assert decays(name, nn.Parameter(torch.empty(shape)), NO_DECAY[Discriminator]) == decayed, name
+        assert decays(name, nn.Parameter(torch.empty(shape)), ()) == decayed, name
 
 
 def test_hinge():

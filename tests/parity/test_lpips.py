@@ -11,9 +11,9 @@ from torch_fidelity import sample_similarity_lpips
 from torchvision.models import vgg16
 
 from onetok.losses.reconstruction import LPIPSTerm
-from onetok.models.lpips import DEPTHS, LPIPS
-from onetok.params import LPIPSEncoder, WeightsFile
+from onetok.networks.lpips import DEPTHS, LPIPS
 from onetok.stages.train_encoder import fetch_lpips
+from onetok.study.schema.encoders import LPIPSEncoder, WeightsFile
 from tests.parity.cases import relative_error
 
 

@@ -6,14 +6,13 @@ import pytest
 import torch
 
 from onetok.losses.diffusion import cosine_betas, diffusion_loss, respace, trained_diffusion
-from onetok.models.mmdit import TextCondition
-from onetok.pretrained import from_published, load_strictly
-from onetok.published import model_from_published
-from onetok.sampling.guidance import Guidance, RevealGuidance
-from onetok.sampling.latents import HeadSampler, LatentSampling
-from onetok.sampling.masked import MaskedSampling
-from onetok.sampling.schedules import MaskSchedule
+from onetok.nn.text_condition import TextCondition
+from onetok.release.tensors import load_strictly
 from onetok.sampling.seeds import ImageRandom
+from onetok.study.schema.sampling import Guidance, MaskedSampling
+from onetok.systems.maskgen.sampling import HeadSampler
+from onetok.systems.maskgen.schema import LatentSampling, RevealGuidance
+from onetok.systems.registry import generator_system, model_of_release, rename_released
 from tests.parity.cases import load_case, relative_error
 
 CPU = torch.device("cpu")
@@ -21,8 +20,8 @@ CPU = torch.device("cpu")
 
 def load(name):
     case = load_case(name)
-    model = model_from_published(name, case.meta["config"]).eval()
-    load_strictly(model, from_published(name, case.state()), "golden case")
+    model = model_of_release(name, case.meta["config"]).eval()
+    load_strictly(model, rename_released(name, case.state()), "golden case")
     golden = case.tensors
     condition = TextCondition(
         sequence=golden["condition"],
@@ -49,7 +48,7 @@ def kl():
 
 @torch.inference_mode()
 def test_logits(vq):
-    logits = vq.model(vq.golden["input_ids"], vq.model.read(vq.condition))
+    logits = vq.model(vq.golden["input_ids"], vq.model.embed_condition(vq.condition))
     assert relative_error(logits, vq.golden["logits"]) <= 1e-5
 
 
@@ -67,16 +66,19 @@ def test_greedy_sampling(vq, kind, released, annealing):
     """At temperature 0 annealing does not show."""
     settings = vq.case.meta["generate"]
     sampling = MaskedSampling(
+        kind="masked",
         steps=settings["num_sample_steps"],
         temperature=settings["randomize_temperature"],
         guidance=Guidance(
             kind=kind, scale=settings["guidance_scale"], power=settings["guidance_decay_scale_pow"]
         ),
-        schedule=MaskSchedule("arccos"),
+        mask_schedule="arccos",
         softmax_annealing=annealing,
     )
     scores = torch.full((2,), settings["sample_aesthetic_score"])
-    ids = vq.model.sample(vq.condition._replace(aesthetic=scores), sampling, ImageRandom(0, [0, 1], CPU))
+    ids = generator_system(vq.model).sample(
+        vq.model, vq.condition._replace(aesthetic=scores), sampling, ImageRandom(0, [0, 1], CPU)
+    )
     assert torch.equal(ids, vq.golden[f"greedy_{released}"])
 
 
@@ -86,7 +88,7 @@ def test_greedy_sampling(vq, kind, released, annealing):
 @torch.inference_mode()
 def test_decoder(kl):
     masked = kl.golden["mask"].bool()
-    states = kl.model(kl.golden["x"], masked, kl.model.read(kl.condition))
+    states = kl.model(kl.golden["x"], masked, kl.model.embed_condition(kl.condition))
     assert relative_error(states, kl.golden["decoder_out"]) <= 1e-5
 
 
@@ -120,12 +122,13 @@ def test_schedule_and_respacing(kl):
 def settings(kl, kind="linear", scale=1.0):
     sample = kl.case.meta["sample"]
     return LatentSampling(
+        kind="latents",
         rounds=sample["num_iter"],
         diffusion_steps=100,
         temperature=sample["temperature"],
         clip=None,
         guidance=RevealGuidance(kind=kind, scale=scale),
-        schedule=MaskSchedule("cosine"),
+        mask_schedule="cosine",
     )
 
 
@@ -156,6 +159,8 @@ class GivenOrders(ImageRandom):
 def test_sampling(kl, kind, scale):
     scores = torch.full((2,), kl.case.meta["sample"]["aes_scores"])
     condition = kl.condition._replace(aesthetic=scores)
-    latents = kl.model.sample(condition, settings(kl, kind, scale), GivenOrders(kl.golden["orders"]))
+    latents = generator_system(kl.model).sample(
+        kl.model, condition, settings(kl, kind, scale), GivenOrders(kl.golden["orders"])
+    )
     golden = kl.golden[f"sampled_cfg{scale:.0f}_{kind}"]
     assert relative_error(latents, golden[:, :, 0].mT) <= 1e-5

@@ -3,20 +3,18 @@
 import pytest
 import torch
 
-from onetok.pretrained import from_published, load_strictly
-from onetok.published import model_from_published
-from onetok.sampling.guidance import Guidance
-from onetok.sampling.masked import MaskedSampling
-from onetok.sampling.schedules import MaskSchedule
+from onetok.release.tensors import load_strictly
 from onetok.sampling.seeds import ImageRandom
+from onetok.study.schema.sampling import Guidance, MaskedSampling
+from onetok.systems.registry import generator_system, model_of_release, rename_released
 from tests.parity.cases import load_case, relative_error
 
 
 @pytest.fixture(scope="module", params=["maskgit_vit", "maskgit_uvit"])
 def golden(request):
     case = load_case(request.param)
-    model = model_from_published(request.param, case.meta["config"]).eval()
-    load_strictly(model, from_published(request.param, case.state()), "golden case")
+    model = model_of_release(request.param, case.meta["config"]).eval()
+    load_strictly(model, rename_released(request.param, case.state()), "golden case")
     return case, model
 
 
@@ -35,13 +33,16 @@ def test_greedy_sampling(golden, kind, annealing):
     case, model = golden
     settings = case.meta["generate"]
     sampling = MaskedSampling(
+        kind="masked",
         steps=settings["num_sample_steps"],
         temperature=settings["randomize_temperature"],
         guidance=Guidance(kind=kind, scale=settings["guidance_scale"], power=settings["guidance_scale_pow"]),
-        schedule=MaskSchedule("arccos"),
+        mask_schedule="arccos",
         softmax_annealing=annealing,
     )
     labels = case.tensors["class_ids"].long()
-    ids = model.sample(labels, sampling, ImageRandom(0, range(len(labels)), torch.device("cpu")))
+    ids = generator_system(model).sample(
+        model, labels, sampling, ImageRandom(0, range(len(labels)), torch.device("cpu"))
+    )
     expected = case.tensors[f"greedy_{kind}_{'annealed' if annealing else 'plain'}"]
     assert torch.equal(ids, expected.long())

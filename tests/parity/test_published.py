@@ -1,7 +1,6 @@
 """Every published model of ours loads strictly, from a synthetic file in its released layout."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,22 +8,25 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from onetok.derived import token_shape, tokenizer_of
-from onetok.params import PublishedClassGenerator, PublishedTextGenerator, TextSampling
-from onetok.pretrained import KEY_MAPS, from_published, load_strictly, read_tensors
-from onetok.published import (
-    SYSTEMS,
-    Entry,
-    build_published,
-    build_published_generator,
-    config_from_published,
-    model_from_published,
-    published_system,
+from onetok.release.tensors import load_strictly, read_tensors
+from onetok.study.load import load_study
+from onetok.study.schema.generators import CaptionEntry, ClassEntry, ReleasedGenerator
+from onetok.study.schema.study import TextSampling
+from onetok.study.schema.tokenizers import ReleasedTokenizer
+from onetok.systems.registry import (
+    build_generator,
+    build_tokenizer,
+    config_of_release,
+    layout_of,
+    model_of_release,
+    releases,
+    rename_released,
+    shapes_of,
+    system_of,
 )
-from onetok.study import load_study
 from onetok.training.optimizers import decays
-from onetok.training.tasks import NO_DECAY
 
+RELEASES = releases()
 PUBLISHED = json.loads((Path(__file__).parent / "published_checkpoints.json").read_text())
 TOKENIZERS = [
     name for name, entry in PUBLISHED.items() if name.startswith("tokenizer_") and entry["hub_repo"]
@@ -32,14 +34,14 @@ TOKENIZERS = [
 GENERATORS = [
     name
     for name, entry in PUBLISHED.items()
-    if name.startswith("generator_") and entry["hub_repo"] and entry["system"] in SYSTEMS
+    if name.startswith("generator_") and entry["hub_repo"] and entry["system"] in RELEASES
 ]
 LAYOUTS = [*TOKENIZERS, *GENERATORS]
 MASKGENS = [f"generator_maskgen_{kind}_{size}" for kind in ("vq", "kl") for size in ("l", "xl")]
 OF_CLASSES = [name for name in GENERATORS if name not in MASKGENS]
 LOADED = [*TOKENIZERS, "generator_titok_l32", "generator_rar_b", *MASKGENS]
 UNREAD = {"maskgit_vit": 768}  # parameters: BERT's second token type
-TIED = {"lm_head.weight"} & {name for entry in KEY_MAPS.values() for name, _ in entry.tied}
+TIED = {"lm_head.weight"} & {name for _, release in RELEASES.values() for name, _ in release.keys.tied}
 SMALL = "tokenizer_titok_s128"  # the one of every run; together the others take minutes and many gigabytes
 EXEMPT = ("ln", "bias", "latent_tokens", "mask_token", "embed", "norm", "gamma")  # the released rule's words
 
@@ -48,8 +50,7 @@ def test_all_of_them_are_here():
     assert len(TOKENIZERS) == 16
     assert {f"generator_titok_{size}" for size in ("l32", "b64", "s128")} <= set(GENERATORS)
     assert set(MASKGENS) <= set(GENERATORS)
-    assert {PUBLISHED[name]["system"] for name in LAYOUTS} == set(SYSTEMS)
-    assert set(SYSTEMS) <= set(KEY_MAPS)
+    assert {PUBLISHED[name]["system"] for name in LAYOUTS} == {n for n in RELEASES if "legacy" not in n}
 
 
 @pytest.mark.parametrize(
@@ -63,11 +64,11 @@ def test_loads_strictly(name, tmp_path):
     del tensors
     try:
         with torch.device("meta"):
-            model = model_from_published(entry["system"], entry["config"])
+            model = model_of_release(entry["system"], entry["config"])
         model.to_empty(device="cpu")
         for parameter in model.parameters():
             nn.init.constant_(parameter, torch.nan)
-        load_strictly(model, from_published(entry["system"], read_tensors(file)), str(file))
+        load_strictly(model, rename_released(entry["system"], read_tensors(file)), str(file))
         assert not any(p.count_nonzero() for p in model.parameters())
     finally:
         file.unlink()
@@ -75,25 +76,29 @@ def test_loads_strictly(name, tmp_path):
 
 def test_the_papers_params_are_the_released_configurations():
     study = load_study(Path(__file__).parents[2])
-    entries = [e for e in study.tokenizers.values() if isinstance(e, Entry)]
+    entries = [e for e in study.tokenizers.values() if isinstance(e, ReleasedTokenizer)]
     by_file = {(entry.weights.hub, entry.weights.file): entry for entry in entries}
     for name in TOKENIZERS:
         released = PUBLISHED[name]
         entry = by_file.pop((released["hub_repo"], released["hub_file"] or "model.safetensors"))
-        assert published_system(entry) == released["system"]
+        assert layout_of(entry) == released["system"]
         with torch.device("meta"):
-            ours = build_published(entry)
-        assert ours.config == config_from_published(released["system"], released["config"]), name
+            ours = build_tokenizer(entry, made=None)
+        assert ours.config == config_of_release(released["system"], released["config"]), name
     assert not by_file
 
 
 def test_the_papers_generators_and_their_sampling_are_the_released_configurations():
     study = load_study(Path(__file__).parents[2])
-    entries = {n: e for n, e in study.generators.items() if isinstance(e, PublishedClassGenerator)}
+    entries = {
+        n: e
+        for n, e in study.generators.items()
+        if isinstance(e, ReleasedGenerator) and isinstance(e, ClassEntry)
+    }
     by_file = {(entry.weights.hub, entry.weights.file): name for name, entry in entries.items()}
     for released in (PUBLISHED[name] for name in OF_CLASSES):
         name = by_file.pop((released["hub_repo"], released["hub_file"] or "model.safetensors"))
-        assert published_system(entries[name]) == released["system"]
+        assert layout_of(entries[name]) == released["system"]
         tokenizer = study.tokenizers[entries[name].tokenizer]
         if released["system"] == "rar":
             checkpoint = released["config"]["model"]["vq_model"]["pretrained_tokenizer_weight"]
@@ -102,8 +107,8 @@ def test_the_papers_generators_and_their_sampling_are_the_released_configuration
             checkpoint = released["config"]["experiment"]["tokenizer_checkpoint"]
             assert f"{tokenizer.weights.hub.split('/')[1].removesuffix('_imagenet')}.bin" == checkpoint
         with torch.device("meta"):
-            ours = build_published_generator(entries[name], token_shape(study, tokenizer))
-        assert ours.config == config_from_published(released["system"], released["config"]), name
+            ours = build_generator(entries[name], shapes_of(study, entries[name]))
+        assert ours.config == config_of_release(released["system"], released["config"]), name
         (sampling,) = [entry.sampling for entry in study.samples.values() if entry.generator == name]
         settings = released["config"]["model"]["generator"]
         if name in ("published/rar-l", "published/rar-xl", "published/rar-xxl"):
@@ -120,16 +125,20 @@ def test_the_papers_generators_and_their_sampling_are_the_released_configuration
 
 def test_the_papers_maskgens_and_their_sampling_are_the_released_configurations():
     study = load_study(Path(__file__).parents[2])
-    entries = {n: e for n, e in study.generators.items() if isinstance(e, PublishedTextGenerator)}
+    entries = {
+        n: e
+        for n, e in study.generators.items()
+        if isinstance(e, ReleasedGenerator) and isinstance(e, CaptionEntry)
+    }
     by_file = {(entry.weights.hub, entry.weights.file): name for name, entry in entries.items()}
     for released in (PUBLISHED[name] for name in MASKGENS):
         name = by_file.pop((released["hub_repo"], released["hub_file"]))
-        assert published_system(entries[name]) == released["system"]
+        assert layout_of(entries[name]) == released["system"]
         tokenizer = study.tokenizers[entries[name].tokenizer]
         assert tokenizer.weights.file == released["config"]["experiment"]["tokenizer_checkpoint"]
         with torch.device("meta"):
-            ours = build_published_generator(entries[name], token_shape(study, tokenizer))
-        assert ours.config == config_from_published(released["system"], released["config"]), name
+            ours = build_generator(entries[name], shapes_of(study, entries[name]))
+        assert ours.config == config_of_release(released["system"], released["config"]), name
         (samples,) = [entry for entry in study.samples.values() if entry.generator == name]
         settings, sampling = released["config"]["model"]["maskgen"], samples.sampling
         steps = sampling.steps if released["system"] == "maskgen_vq" else sampling.rounds
@@ -152,8 +161,8 @@ def test_maskgens_are_trained_and_sampled_as_those_that_were_released(size):
     trained = study.generators[tuned.pretrained]
     assert trained.model.model_dump(exclude={"init_std", "checkpointing"}) == released.model.model_dump()
     shapes = [
-        token_shape(study, study.tokenizers[name])
-        for name in (tokenizer_of(study, trained), tokenizer_of(study, tuned), released.tokenizer)
+        study.tokenizers[entry.tokenizer_name(study)].token_shape(study)
+        for entry in (trained, tuned, released)
     ]
     assert shapes[0] == shapes[1] == shapes[2]
     ours, theirs = study.samples[f"maskgen_tuned/{size}"], study.samples[f"published_maskgen/{size}"]
@@ -165,9 +174,9 @@ def test_layout_and_weight_decay(name):
     """Names and shapes alone, so that every layout is in the normal run; and what weight decay exempts."""
     entry = PUBLISHED[name]
     with torch.device("meta"):
-        model = model_from_published(entry["system"], entry["config"])
+        model = model_of_release(entry["system"], entry["config"])
         released = {key: torch.empty(shape) for key, shape in entry["tensors"].items()}
-    ours = from_published(entry["system"], released)
+    ours = rename_released(entry["system"], released)
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in model.state_dict().items()}
     parameters = sum(p.numel() for p in model.parameters())
     assert parameters == entry["parameters"] - UNREAD.get(entry["system"], 0)
@@ -175,15 +184,15 @@ def test_layout_and_weight_decay(name):
     for key, tensor in released.items():
         if key in TIED:
             continue
-        ((ours_key, parameter),) = from_published(entry["system"], {key: tensor}).items()
+        ((ours_key, parameter),) = rename_released(entry["system"], {key: tensor}).items()
         expected = tensor.ndim >= 2 and not any(word in key for word in EXEMPT)
-        assert decays(ours_key, parameter, NO_DECAY[type(model)]) == expected, key
+        assert decays(ours_key, parameter, system_of(model).no_decay) == expected, key
 
 
 def test_the_two_stages_have_one_config():
     entry = PUBLISHED[SMALL]
-    config = config_from_published(entry["system"], entry["config"])
+    config = config_of_release(entry["system"], entry["config"])
     assert (config.stage, config.memory) == (2, "reinterpreted")
     released = entry["config"]["model"]["vq_model"] | {"finetune_decoder": False}
-    warm_up = config_from_published(entry["system"], entry["config"] | {"model": {"vq_model": released}})
-    assert warm_up == replace(config, stage=1)
+    warm_up = config_of_release(entry["system"], entry["config"] | {"model": {"vq_model": released}})
+    assert warm_up == config.replace(stage=1)

@@ -4,18 +4,19 @@ import pytest
 import torch
 
 from onetok.losses.autoregressive import next_token_loss
-from onetok.pretrained import from_published, load_strictly
-from onetok.published import model_from_published
-from onetok.sampling.autoregressive import Decoder
-from onetok.sampling.guidance import Guidance, guided
+from onetok.release.tensors import load_strictly
+from onetok.sampling.guidance import guidance_weights, guided
+from onetok.study.schema.sampling import Guidance
+from onetok.systems.rar.sampling import CachedDecoder
+from onetok.systems.registry import model_of_release, rename_released
 from tests.parity.cases import load_case, relative_error
 
 
 @pytest.fixture(scope="module")
 def rar():
     case = load_case("rar")
-    model = model_from_published("rar", case.meta["config"]).eval()
-    load_strictly(model, from_published("rar", case.state()), "golden case")
+    model = model_of_release("rar", case.meta["config"]).eval()
+    load_strictly(model, rename_released("rar", case.state()), "golden case")
     return SimpleNamespace(model=model, ids=case.tensors["tokens"], golden=case.tensors)
 
 
@@ -39,7 +40,9 @@ def test_logits_and_loss(rar, kind):
 @torch.inference_mode()
 @pytest.mark.parametrize("kind", ["raster", "permuted"])
 def test_loss_of_the_model(rar, kind, monkeypatch):
-    monkeypatch.setattr("onetok.models.rar.draw_orders", lambda ids, random_order: rar.golden["orders"])
+    monkeypatch.setattr(
+        "onetok.systems.rar.model.draw_orders", lambda ids, random_order: rar.golden["orders"]
+    )
     if kind == "raster":
         monkeypatch.undo()
     loss = rar.model.loss(rar.ids, rar.golden["class_ids"], random_order=0.0)["total"]
@@ -53,7 +56,7 @@ def test_unconditional_logits(rar):
 
 @torch.inference_mode()
 def test_cached_logits(rar):
-    decoder = Decoder(rar.model, rar.golden["class_ids"])
+    decoder = CachedDecoder(rar.model, rar.golden["class_ids"])
     logits = [decoder.first()] + [decoder.next(rar.ids[:, k]) for k in range(rar.ids.shape[1] - 1)]
     assert relative_error(torch.stack(logits, dim=1), rar.golden["teacher_forced_cached_logits"]) <= 2e-5
 
@@ -61,5 +64,5 @@ def test_cached_logits(rar):
 def test_guidance(rar):
     guidance = Guidance(kind="power-cosine", scale=16.0, power=2.75)
     conditional, unconditional = torch.tensor(1.0), torch.tensor(0.0)
-    ours = [guided(conditional, unconditional, weight) for weight in guidance.weights(256)]
+    ours = [guided(conditional, unconditional, weight) for weight in guidance_weights(guidance, 256)]
     assert relative_error(torch.stack(ours), rar.golden["guidance_256_steps_scale16_pow2p75"]) <= 2e-5

@@ -2,17 +2,17 @@ import pytest
 import torch
 from einops import rearrange
 
-from onetok.models.tatitok import TATiTok
-from onetok.pretrained import from_published, load_strictly
-from onetok.published import config_from_published
+from onetok.release.tensors import load_strictly
+from onetok.systems.registry import config_of_release, rename_released
+from onetok.systems.tatitok.model import TATiTok
 from tests.parity.cases import load_case, relative_error
 
 
 def load(name):
     case = load_case(name)
-    model = TATiTok(config_from_published(name, case.meta["config"])).eval()
+    model = TATiTok(config_of_release(name, case.meta["config"])).eval()
     buffers = {key: torch.zeros(shape) for key, shape in case.meta["buffers"].items()}
-    load_strictly(model, from_published(name, case.state() | buffers), "golden case")
+    load_strictly(model, rename_released(name, case.state() | buffers), "golden case")
     return case, model
 
 

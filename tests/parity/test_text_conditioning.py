@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from onetok.data.captions import CaptionTokenizer
-from onetok.models.text_encoder import CLIP, CLIPConfig
-from onetok.pretrained import load_strictly
+from onetok.networks.clip import CLIP, CLIPConfig
+from onetok.release.tensors import load_strictly
 from tests.parity.cases import load_case, relative_error
 
 

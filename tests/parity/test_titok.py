@@ -1,23 +1,21 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from einops import rearrange
 
 from onetok.errors import OnetokError
-from onetok.models.quantizers import tokens_from_drawn
-from onetok.models.titok import TiTok
-from onetok.models.titok_two_stage import TiTokTwoStage
-from onetok.models.vqgan import VQGAN
-from onetok.pretrained import from_published, load_strictly
-from onetok.published import config_from_published
+from onetok.nn.protocols import tokens_from_sampled
+from onetok.release.tensors import load_strictly
+from onetok.systems.registry import config_of_release, rename_released
+from onetok.systems.titok.model import TiTok
+from onetok.systems.titok.two_stage import TiTokTwoStage
+from onetok.systems.vqgan.model import VQGAN
 from tests.parity.cases import load_case, relative_error
 
 
 def load(name, system, model_class):
     case = load_case(name)
-    model = model_class(config_from_published(system, case.meta["config"])).eval()
-    load_strictly(model, from_published(name, case.state()), "golden case")
+    model = model_class(config_of_release(system, case.meta["config"])).eval()
+    load_strictly(model, rename_released(name, case.state()), "golden case")
     return case, model
 
 
@@ -59,9 +57,9 @@ def test_ids_decode_to_the_same_image(single_stage):
 
 def test_another_size_does_not_load(single_stage):
     case, model = single_stage
-    smaller = TiTok(replace(model.config, tokens=4))
+    smaller = TiTok(model.config.replace(tokens=4))
     with pytest.raises(OnetokError, match=r"'latent_tokens' has shape \(8, 512\), expected \(4, 512\)"):
-        load_strictly(smaller, from_published("titok_vq_single_stage", case.state()), "file.bin")
+        load_strictly(smaller, rename_released("titok_vq_single_stage", case.state()), "file.bin")
 
 
 @torch.inference_mode()
@@ -75,17 +73,17 @@ def test_kl():
     assert relative_error(tokens.posterior.divergence(), golden["kl"]) <= 2e-5
     assert relative_error(losses["kl"], golden["kl"].sum(dim=1).mean()) <= 2e-5
     assert relative_error(model.decode(tokens), golden["decoded_from_mean"]) <= 2e-5
-    again = model.decode(tokens_from_drawn(model, tokens.posterior.mean))
+    again = model.decode(tokens_from_sampled(model, tokens.posterior.mean))
     assert relative_error(again, golden["decoded_from_mean"]) <= 2e-5
 
 
 @torch.inference_mode()
 def test_two_stage_warm_up():
     case = load_case("titok_vq_legacy_stage1")
-    model = TiTokTwoStage(config_from_published("titok_vq_two_stage", case.meta["config"])).eval()
+    model = TiTokTwoStage(config_of_release("titok_vq_two_stage", case.meta["config"])).eval()
     # Stage 1 is released without the pixel path, which is the VQGAN's.
     pixels = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("pixel_")}
-    load_strictly(model, pixels | from_published("titok_vq_legacy_stage1", case.state()), "golden case")
+    load_strictly(model, pixels | rename_released("titok_vq_legacy_stage1", case.state()), "golden case")
     tokens = check_vector_quantizer(model, case.tensors)
     logits = rearrange(model.code_logits(tokens), "b (h w) v -> b v h w", h=4)
     assert relative_error(logits, case.tensors["decoded"]) <= 2e-5

@@ -1,19 +1,19 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from einops import rearrange
 
-from onetok.models.vqgan import MASKGIT_VQGAN, VQGAN
-from onetok.pretrained import from_published, load_strictly
+from onetok.release.tensors import load_strictly
+from onetok.systems.registry import rename_released
+from onetok.systems.vqgan.model import VQGAN
+from onetok.systems.vqgan.schema import MASKGIT_VQGAN
 from tests.parity.cases import load_case, relative_error
 
 
 @pytest.fixture(scope="module")
 def vqgan():
     case = load_case("maskgit_vqgan")
-    model = VQGAN(replace(MASKGIT_VQGAN, image_size=case.tensors["image"].shape[-1])).eval()
-    load_strictly(model, from_published("maskgit_vqgan", case.state()), "golden case")
+    model = VQGAN(MASKGIT_VQGAN.replace(image_size=case.tensors["image"].shape[-1])).eval()
+    load_strictly(model, rename_released("maskgit_vqgan", case.state()), "golden case")
     return case, model
 
 

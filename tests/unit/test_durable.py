@@ -137,6 +137,7 @@ for write in (tensors, checkpoint, part, lambda path: durable.write_bytes(path, 
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_is_one_line_and_leaves_nothing_partial(tmp_path):
     (tmp_path / "a.bin").write_text("old")
     run = subprocess.run([sys.executable, "-c", FULL_DISK, tmp_path], capture_output=True, text=True)

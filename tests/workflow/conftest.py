@@ -29,3 +29,10 @@ def snakemake() -> Snakemake:
         )
 
     return run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts Snakemake as slow: a dry run of a study takes several seconds, and most tests do a few."""
+    for item in items:
+        if "snakemake" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)

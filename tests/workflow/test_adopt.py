@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from onetok.adopt import standing
 from onetok.cli import adopt_results
 from onetok.errors import OnetokError
-from onetok.plan import all_jobs
-from onetok.receipts import check_inputs, write_receipt
-from onetok.study import load_study
+from onetok.store.adopt import find_adoptable
+from onetok.study.load import load_study
+from onetok.study.plan import all_jobs
+from onetok.study.receipts import check_inputs, write_receipt
 
 
 class Arguments:
@@ -62,7 +62,7 @@ def test_what_does_not_verify_is_named_and_left_to_be_made(copied, snakemake, ca
     for folder, job in jobs.items():
         if any(needed.folder in behind for needed in job.inputs):
             behind.add(folder)
-    verified, _, left = standing(copied)
+    verified, _, left = find_adoptable(copied)
     assert len(left) == len(behind) and len(verified) == len(jobs) - len(behind)
     assert any(re.search(rf"^{missing}: .*no such receipt", line) for line in left)
     assert any(re.search(rf"^{flipped}: .*shards/file: sha256", line) for line in left)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
+import yaml
 
-from onetok.plan import STAGE_OF_KIND, VERSIONS, all_jobs, plan, speed_targets
-from onetok.study import load_study
+from onetok.store.dvc_yaml import dvc_yaml, stage_name, stale_dvc_yaml
+from onetok.study.load import load_study
+from onetok.study.plan import KIND_OF_STAGE, KINDS, all_jobs, plan, speed_targets
 
 STUDIES = [".", "studies/miniature", "tests/e2e/smallest"]
 
@@ -57,7 +60,7 @@ def test_stages_rules_and_modules_have_the_same_names(repository):
         r"^rule (\w+):", "".join(p.read_text() for p in repository.glob("workflow/rules/*.smk")), re.M
     )
     modules = {p.stem for p in repository.glob("src/onetok/stages/*.py")}
-    assert sorted(rules) == sorted(VERSIONS) == sorted(STAGE_OF_KIND.values())
+    assert sorted(rules) == sorted(KIND_OF_STAGE)
     assert set(rules) <= modules
 
 
@@ -176,8 +179,8 @@ def test_every_stage_has_a_plan(repository):
 def test_what_is_made_needs_no_snakemake(smallest):
     """The quick answer of `onetok make` for one receipt after another, which is what `dvc repro` asks."""
     from onetok.cli import is_made
-    from onetok.plan import artefact_at
-    from onetok.receipts import write_receipt
+    from onetok.study.plan import artefact_at
+    from onetok.study.receipts import write_receipt
 
     receipt = "results/datasets/labelled/digits/receipt.json"
     job = plan(load_study(smallest), "datasets", "labelled/digits")
@@ -191,3 +194,24 @@ def test_what_is_made_needs_no_snakemake(smallest):
     assert is_made(smallest, [receipt]) and not is_made(smallest, [receipt, "all"])
     (shards / "one").write_text("12")
     assert not is_made(smallest, [receipt])
+
+
+def test_a_raised_version_makes_the_same_stages_changed_for_dvc_as_for_snakemake(repository, monkeypatch):
+    study = load_study(repository / "studies/miniature")
+    before = {job.artefact: job.slice for job in all_jobs(study)}, yaml.safe_load(dvc_yaml(study))["stages"]
+    monkeypatch.setitem(KINDS, "tokens", replace(KINDS["tokens"], version=99))
+    after = {job.artefact: job.slice for job in all_jobs(study)}, yaml.safe_load(dvc_yaml(study))["stages"]
+    by_snakemake = {
+        stage_name(artefact) for artefact in before[0] if before[0][artefact] != after[0][artefact]
+    }
+    by_dvc = {name for name in before[1] if before[1][name] != after[1][name]}
+    assert by_dvc == by_snakemake == {name for name in before[1] if name.startswith("cache_tokens-")}
+
+
+def test_check_says_when_dvc_yaml_is_stale(smallest, capsys):
+    study = load_study(smallest)
+    assert stale_dvc_yaml(study, smallest) is None  # there is none
+    (smallest / "dvc.yaml").write_text(dvc_yaml(study))
+    assert stale_dvc_yaml(study, smallest) is None
+    (smallest / "dvc.yaml").write_text(dvc_yaml(study).replace("# version", "# another version"))
+    assert "dvc.yaml: stale" in stale_dvc_yaml(study, smallest)

@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from onetok.generated import generated_files
-from onetok.study import load_study
+from onetok.report.generated import repository_files
+from onetok.study.load import load_study
+from onetok.study.plan import all_jobs
 
 SHARED = "../shared/published/tables.yaml"
 
 
 def test_generated_files_are_current(repository):
-    stale = [p.name for p, content in generated_files(repository).items() if p.read_text() != content]
+    stale = [p.name for p, content in repository_files(repository).items() if p.read_text() != content]
     assert not stale, f"stale: {stale}; run `make generated`"
 
 
@@ -38,39 +39,35 @@ def test_the_lock_pins_what_pyproject_asks_for_by_hash_and_names_no_host(reposit
 
 @pytest.mark.parametrize("study", [".", "studies/miniature"])
 def test_dvc_sees_what_snakemake_sees(repository, study):
-    """Every job is a stage, and whatever would make Snakemake run it again makes DVC's stage changed too."""
+    """DVC reads dvc.yaml as a stage for every job, which depends on the receipts that the job reads, and on its
+    version, and leaves what the job writes where it is."""
     from dvc.repo import Repo
-
-    from onetok.plan import all_jobs
 
     root = (repository / study).resolve()
     jobs = {job.artefact.receipt: job for job in all_jobs(load_study(root))}
 
     def below(path):
-        return str(Path(path).relative_to(root))
+        return Path(path).relative_to(root).as_posix()
 
     with Repo(str(repository)) as repo:
         stages = [s for s in repo.index.stages if Path(s.path_in_repo).parent == Path(study)]
-        outs = [[below(out.fs_path) for out in stage.outs] for stage in stages]
-        deps = [[below(d.fs_path) for d in stage.deps if not hasattr(d, "params")] for stage in stages]
-    reads = {
-        next(o for o in made if o.endswith("receipt.json")): read
-        for made, read in zip(outs, deps, strict=True)
-    }
-    assert reads.keys() >= jobs.keys()
-
-    def upstream(receipt):
-        direct = {r for r in jobs for dep in reads[receipt] if r == dep or r.startswith(f"{dep}/")}
-        return direct | {r for found in direct for r in upstream(found)}
-
-    for receipt, job in jobs.items():
-        assert {artefact.receipt for artefact in job.inputs} <= upstream(receipt), receipt
+        assert len(stages) == len(jobs)
+        for stage in stages:
+            outs = {below(out.fs_path): out for out in stage.outs}
+            (receipt,) = (name for name in outs if name.endswith("receipt.json"))
+            job = jobs[receipt]
+            deps = {below(dep.fs_path) for dep in stage.deps if not hasattr(dep, "params")}
+            assert deps == {needed.receipt for needed in job.inputs}, receipt
+            written = {f"{job.artefact.folder}/{output}" for output in ("receipt.json", *job.outputs)}
+            assert outs.keys() == written, receipt
+            assert all(out.persist for out in stage.outs), "DVC would delete it before running the stage"
+            assert not outs[receipt].use_cache
+            assert stage.cmd.endswith(f"onetok make {receipt} # version {job.version} of {job.stage}")
 
 
 def test_evidence_was_made_with_the_params_and_versions_of_today(repository):
-    from onetok.digests import sha256
-    from onetok.plan import all_jobs
-    from onetok.receipts import parse_receipt, payloads_of
+    from onetok.study.digests import sha256
+    from onetok.study.receipts import parse_receipt, payloads_of
 
     study = repository / "studies/miniature"
     for job in all_jobs(load_study(study)):
@@ -84,45 +81,6 @@ def test_evidence_was_made_with_the_params_and_versions_of_today(repository):
         for output, expected in receipt["outputs"].items():
             kept = path.parent / output
             assert not kept.exists() or sha256(kept) == expected["sha256"], kept
-
-
-def test_dvc_iterates_every_family(repository):
-    """But speeds, which belong to a machine, and the spread, which is no artefact."""
-    dvc = yaml.safe_load((repository / "dvc.yaml").read_text())
-    files = {part.split(":")[0] for part in dvc["vars"] if isinstance(part, str)}
-    for root in (repository, repository / "studies/miniature"):
-        study = load_study(root)
-        others = [*study.speeds, *study.spreads]
-        speeds = {f"params/benchmarks/{name.split('/')[0]}.yaml" for name in others}
-        assert files == {p.relative_to(root).as_posix() for p in root.glob("params/*/*.yaml")} - speeds
-        families = {
-            (kind, name.split("/")[0])
-            for kind in type(study).model_fields
-            for name in getattr(study, kind)
-            if kind not in ("speeds", "spreads")
-        }
-        iterated = {tuple(re.findall(r"\w+", stage["foreach"])) for stage in dvc["stages"].values()}
-        assert iterated >= families
-
-
-def test_dvc_keeps_every_output(repository):
-    dvc = yaml.safe_load((repository / "dvc.yaml").read_text())
-    for name, stage in dvc["stages"].items():
-        assert stage["do"]["cmd"].startswith("${onetok} make results/"), name
-        for out in stage["do"]["outs"]:
-            ((path, options),) = out.items()
-            assert options["persist"] is True, f"{name}: DVC would delete {path} before running"
-            if path.endswith("receipt.json"):
-                assert options["cache"] is False
-        for dep in stage["do"].get("deps", []):
-            # Where an entry names a list of artefacts, or what another entry names.
-            folders = (
-                "results/scores/",
-                "results/encoders",
-                "results/tokenizers/published",
-                "results/datasets/captioned",
-            )
-            assert dep.endswith("receipt.json") or dep.startswith(folders), f"{name}: {dep}"
 
 
 def test_published_figures_are_those_of_the_collection(repository):

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from onetok.plan import Artefact, jobs_behind
-from onetok.study import load_study
+from onetok.study.load import load_study
+from onetok.study.plan import Artefact, jobs_behind
 
 TABLE = "results/tables/generation/class-conditional/receipt.json"
 

@@ -11,10 +11,7 @@ OUTPUTS:
 rule measure_speed:
     """Measure speed {wildcards.family}/{wildcards.variant}."""
     output:
-        receipt="results/benchmarks/speed/{family}/{variant}/receipt.json",
-        measurements="results/benchmarks/speed/{family}/{variant}/speed.json",
-        csv="results/benchmarks/speed/{family}/{variant}/table.csv",
-        markdown="results/benchmarks/speed/{family}/{variant}/table.md",
+        outputs_of("benchmarks/speed"),
     log:
         "results/logs/measure_speed/{family}/{variant}/log.txt",
     benchmark:

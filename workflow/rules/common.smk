@@ -2,11 +2,19 @@
 
 import sys
 
-from onetok.environment import prepare_jobs, with_this_python
+from onetok.workflow.environment import prepare_jobs, with_this_python
 from onetok.errors import OnetokError
-from onetok.plan import Artefact, DISTRIBUTED, plan, speed_targets, targets, waiting
-from onetok.profile import read_machine
-from onetok.study import load_study
+from onetok.study.plan import (
+    Artefact,
+    KIND_OF_STAGE,
+    KINDS,
+    plan,
+    speed_targets,
+    targets,
+    waiting,
+)
+from onetok.workflow.profile import read_machine
+from onetok.study.load import load_study
 
 try:
     STUDY = load_study()
@@ -34,6 +42,22 @@ def receipts_of(kind):
 def payloads_of(kind):
     """Return an input function: the large files that a job reads, which only have to exist."""
     return lambda wildcards: ancient(list(job_of(kind, wildcards).payloads))
+
+
+def outputs_of(kind):
+    """Return what every job of a kind writes: the receipt, and the files and folders that follow from no params."""
+    folder = f"results/{kind}/{{family}}/{{variant}}"
+    return [
+        f"{folder}/receipt.json",
+        *(
+            (
+                directory(f"{folder}/{output.rstrip('/')}")
+                if output.endswith("/")
+                else f"{folder}/{output}"
+            )
+            for output in KINDS[kind].outputs
+        ),
+    ]
 
 
 def slice_of(kind):
@@ -65,7 +89,9 @@ def stage(name):
     The machine's values are written into the command, not into params: they are no reason to run a job again. And the
     threads are the profile's, not Snakemake's {threads}, which it lowers to the machine's cores without a word.
     """
-    launch = with_this_python(MACHINE.launch if name in DISTRIBUTED else "python -m")
+    launch = with_this_python(
+        MACHINE.launch if KIND_OF_STAGE[name].distributed else "python -m"
+    )
     launch = launch.replace("{", "{{").replace("}", "}}")
     device = f"{MACHINE.device} --tf32" if MACHINE.tf32 else MACHINE.device
     return f"""

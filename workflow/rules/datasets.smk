@@ -11,9 +11,7 @@ OUTPUTS:
 rule convert_dataset:
     """Convert dataset {wildcards.family}/{wildcards.variant} to shards."""
     output:
-        receipt="results/datasets/{family}/{variant}/receipt.json",
-        report="results/datasets/{family}/{variant}/report.json",
-        shards=directory("results/datasets/{family}/{variant}/shards"),
+        outputs_of("datasets"),
     log:
         "results/logs/convert_dataset/{family}/{variant}/log.txt",
     benchmark:

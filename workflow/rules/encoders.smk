@@ -14,9 +14,7 @@ rule train_encoder:
         receipts=receipts_of("encoders"),
         payloads=payloads_of("encoders"),
     output:
-        receipt="results/encoders/{family}/{variant}/receipt.json",
-        weights="results/encoders/{family}/{variant}/weights.safetensors",
-        config="results/encoders/{family}/{variant}/config.json",
+        outputs_of("encoders"),
     log:
         "results/logs/train_encoder/{family}/{variant}/log.txt",
     benchmark:

@@ -15,9 +15,7 @@ rule train_generator:
         receipts=receipts_of("generators"),
         payloads=payloads_of("generators"),
     output:
-        receipt="results/generators/{family}/{variant}/receipt.json",
-        weights="results/generators/{family}/{variant}/weights.safetensors",
-        config="results/generators/{family}/{variant}/config.json",
+        outputs_of("generators"),
     log:
         "results/logs/train_generator/{family}/{variant}/log.txt",
     benchmark:

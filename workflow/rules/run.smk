@@ -3,10 +3,10 @@
 import atexit
 from pathlib import Path
 
-from onetok.failures import JobErrors, Run, summary
-from onetok.needs import float16_on_cpu, missing_needs
-from onetok.plan import KIND_OF_STAGE
-from onetok.profile import has_gpu
+from onetok.workflow.failures import JobErrors, Run, summary
+from onetok.workflow.needs import float16_on_cpu, missing_needs
+from onetok.study.plan import KIND_OF_STAGE
+from onetok.workflow.profile import has_gpu
 
 
 def runs(jobs):
@@ -25,7 +25,7 @@ def runs(jobs):
 def missing():
     """Return what the planned jobs need from outside and do not find, one line each."""
     needed = [
-        Artefact(kind=KIND_OF_STAGE[run.stage], name=run.name)
+        Artefact(kind=KIND_OF_STAGE[run.stage].name, name=run.name)
         for run in runs(workflow.dag.needrun_jobs(exclude_finished=False))
     ]
     lines = missing_needs(STUDY, needed, Path())

@@ -16,10 +16,7 @@ rule sample_images:
         receipts=receipts_of("samples"),
         payloads=payloads_of("samples"),
     output:
-        receipt="results/samples/{family}/{variant}/receipt.json",
-        shards=directory("results/samples/{family}/{variant}/shards"),
-        tokens="results/samples/{family}/{variant}/tokens.npy",
-        sheet="results/samples/{family}/{variant}/contact-sheet.png",
+        outputs_of("samples"),
     log:
         "results/logs/sample_images/{family}/{variant}/log.txt",
     benchmark:

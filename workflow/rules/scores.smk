@@ -16,8 +16,7 @@ rule measure_reference:
         receipts=receipts_of("references"),
         payloads=payloads_of("references"),
     output:
-        receipt="results/references/{family}/{variant}/receipt.json",
-        features="results/references/{family}/{variant}/features.safetensors",
+        outputs_of("references"),
     log:
         "results/logs/measure_reference/{family}/{variant}/log.txt",
     benchmark:
@@ -38,9 +37,7 @@ rule score_reconstruction:
         receipts=receipts_of("scores/reconstruction"),
         payloads=payloads_of("scores/reconstruction"),
     output:
-        receipt="results/scores/reconstruction/{family}/{variant}/receipt.json",
-        scores="results/scores/reconstruction/{family}/{variant}/scores.json",
-        picture="results/scores/reconstruction/{family}/{variant}/reconstructions.png",
+        outputs_of("scores/reconstruction"),
     log:
         "results/logs/score_reconstruction/{family}/{variant}/log.txt",
     benchmark:
@@ -61,8 +58,7 @@ rule score_samples:
         receipts=receipts_of("scores/samples"),
         payloads=payloads_of("scores/samples"),
     output:
-        receipt="results/scores/samples/{family}/{variant}/receipt.json",
-        scores="results/scores/samples/{family}/{variant}/scores.json",
+        outputs_of("scores/samples"),
     log:
         "results/logs/score_samples/{family}/{variant}/log.txt",
     benchmark:

@@ -16,10 +16,7 @@ rule build_table:
         receipts=receipts_of("tables"),
         payloads=payloads_of("tables"),
     output:
-        receipt="results/tables/{family}/{variant}/receipt.json",
-        csv="results/tables/{family}/{variant}/table.csv",
-        markdown="results/tables/{family}/{variant}/table.md",
-        latex="results/tables/{family}/{variant}/table.tex",
+        outputs_of("tables"),
     log:
         "results/logs/build_table/{family}/{variant}/log.txt",
     benchmark:
@@ -40,8 +37,7 @@ rule plot_figure:
         receipts=receipts_of("figures"),
         payloads=payloads_of("figures"),
     output:
-        receipt="results/figures/{family}/{variant}/receipt.json",
-        figure="results/figures/{family}/{variant}/figure.png",
+        outputs_of("figures"),
     log:
         "results/logs/plot_figure/{family}/{variant}/log.txt",
     benchmark:

@@ -16,9 +16,7 @@ rule train_tokenizer:
         receipts=receipts_of("tokenizers"),
         payloads=payloads_of("tokenizers"),
     output:
-        receipt="results/tokenizers/{family}/{variant}/receipt.json",
-        weights="results/tokenizers/{family}/{variant}/weights.safetensors",
-        config="results/tokenizers/{family}/{variant}/config.json",
+        outputs_of("tokenizers"),
     log:
         "results/logs/train_tokenizer/{family}/{variant}/log.txt",
     benchmark:

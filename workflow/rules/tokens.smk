@@ -16,10 +16,7 @@ rule cache_tokens:
         receipts=receipts_of("tokens"),
         payloads=payloads_of("tokens"),
     output:
-        receipt="results/tokens/{family}/{variant}/receipt.json",
-        tokens="results/tokens/{family}/{variant}/tokens.npy",
-        labels="results/tokens/{family}/{variant}/labels.npy",
-        sample_keys="results/tokens/{family}/{variant}/keys.npy",
+        outputs_of("tokens"),
     log:
         "results/logs/cache_tokens/{family}/{variant}/log.txt",
     benchmark:

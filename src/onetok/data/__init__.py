@@ -1,1 +1,1 @@
-"""From a source of images to training batches: sources, shards, images, order, batches, token caches."""
+"""From a source of images to training batches: sources, shards, preprocessing, sample order, batches, token caches."""

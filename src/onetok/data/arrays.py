@@ -1,6 +1,7 @@
-"""Arrays in .npy files that are whole or absent, written row by row where memory does not hold them.
+"""Writing .npy files atomically, and row by row where the array does not fit into memory.
 
-A memory map is no way to write one: on a full disk the program dies of a signal, without a word.
+A file is complete or absent. It is not written through a memory map, because a full disk would then kill the process by
+a signal (SIGBUS), without an error message.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from onetok import durable
 
 
 class Rows:
-    """Rows that go to a file one after the other."""
+    """Writes the rows of an array to an open .npy file one after the other."""
 
     def __init__(self, stream: BinaryIO, shape: tuple[int, ...], dtype: DTypeLike) -> None:
         self.stream, self.shape, self.dtype, self.written = stream, shape, np.dtype(dtype), 0
@@ -26,6 +27,7 @@ class Rows:
         npy.write_array_header_1_0(stream, header)
 
     def append(self, rows: NDArray[Any]) -> None:
+        """Write the next rows, (n, *shape[1:]), converted to the file's dtype."""
         assert rows.shape[1:] == self.shape[1:], f"rows of shape {rows.shape[1:]}, expected {self.shape[1:]}"
         content = np.ascontiguousarray(rows, dtype=self.dtype).reshape(-1)
         self.stream.write(content.view(np.uint8).data)
@@ -34,7 +36,10 @@ class Rows:
 
 @contextmanager
 def writing_rows(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> Iterator[Rows]:
-    """Yield what takes the rows of an array in order; the same array by numpy.save would be the same bytes."""
+    """Open `path` for an array of this shape and dtype, whose rows the body of the `with` appends in order.
+
+    The bytes are those that numpy.save would write. Raises AssertionError if fewer or more rows were appended.
+    """
     with durable.writing(path) as stream:
         rows = Rows(stream, shape, dtype)
         yield rows
@@ -42,5 +47,6 @@ def writing_rows(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> Iterat
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array to a .npy file that is complete or absent."""
     with writing_rows(path, array.shape, array.dtype) as rows:
         rows.append(array)

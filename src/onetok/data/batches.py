@@ -1,7 +1,7 @@
-"""Training batches as a stateless function of (seed, step): any process, any restart, the same samples.
+"""Training batches as a function of (seed, step) alone: neither a restart nor the number of processes changes them.
 
-Legend: B samples of the global batch · b samples of this process · T token ids of a caption · N tokens · C token
-channels · S, P widths of a text encoder's states and pooled states.
+Legend: B samples of the global batch · b samples of this process · S side of an image in pixels · N tokens · C token
+        channels · T token ids of a caption · W, P widths of a text encoder's states and pooled states.
 """
 
 from __future__ import annotations
@@ -20,22 +20,24 @@ from torch.utils.data import DataLoader, Dataset
 from onetok.data.captions import CaptionTokenizer
 from onetok.data.images import augment, prepare
 from onetok.data.shards import Shards
-from onetok.params import Images, TrainingImages
+from onetok.study.schema.datasets import Images, TrainingImages
 
 
 class Batch(NamedTuple):
-    """What one step learns from. What nobody reads is empty: the last axes have length 0."""
+    """The inputs of one training step. Text fields that the model does not use have a last axis of length 0."""
 
     inputs: Tensor  # images (b, 3, S, S) uint8, token ids (b, N) int64, or mean and log-variance (b, 2, N, C)
-    labels: Tensor  # (b,) int64
+    labels: Tensor  # (b,) int64 class labels
     captions: Tensor  # (b, T) int64 token ids
-    sequence: Tensor  # (b, T, S) a text encoder's states of the captions, where they are read from a cache
-    pooled: Tensor  # (b, P) its pooled states
-    aesthetics: Tensor  # (b, 1) scores
+    sequence: (
+        Tensor  # (b, T, W) float32 a text encoder's states of the captions, where a token cache holds them
+    )
+    pooled: Tensor  # (b, P) float32 its pooled states
+    aesthetics: Tensor  # (b, 1) float32 aesthetic scores
 
     @classmethod
     def of(cls, inputs: Tensor, labels: Tensor, **texts: Tensor) -> Batch:
-        """Return a batch of inputs and labels, with what is given of its texts."""
+        """Return a batch of inputs and labels; text fields that are not given are empty."""
         size = len(labels)
         empty = {"captions": torch.zeros(size, 0, dtype=torch.int64), "sequence": torch.zeros(size, 0, 0)}
         empty |= {"pooled": torch.zeros(size, 0), "aesthetics": torch.zeros(size, 0)}
@@ -45,7 +47,10 @@ class Batch(NamedTuple):
 def caption_ids(
     shards: Shards, rows: Sequence[int] | NDArray[Any], tokenize: CaptionTokenizer | None
 ) -> Tensor:
-    """Return the captions of some samples as token ids: (b, T) int64, T = 0 where nobody reads them."""
+    """Return the captions of the samples `rows` as token ids (b, T) int64; T = 0 if `tokenize` is None.
+
+    Raises OnetokError for a sample without a caption.
+    """
     if tokenize is None:
         return torch.zeros(len(rows), 0, dtype=torch.int64)
     return tokenize([shards.caption(int(row)) for row in rows])
@@ -54,12 +59,12 @@ def caption_ids(
 def caption_batches(
     shards: Shards, rows: NDArray[np.int64], batch: int, tokenize: CaptionTokenizer | None
 ) -> Iterator[Tensor]:
-    """Yield the captions of samples `rows` in the batches of `image_batches`: (≤ batch, T) int64."""
+    """Yield the captions of the samples `rows`, as token ids (≤ batch, T) int64, in batches like `image_batches`."""
     for start in range(0, len(rows), batch):
         yield caption_ids(shards, rows[start : start + batch], tokenize)
 
 
-ReadBatch = Callable[[NDArray[np.int64], NDArray[np.int64]], Batch]
+ReadBatch = Callable[[NDArray[np.int64], NDArray[np.int64]], Batch]  # (positions (b,), indices (b,)) → batch
 
 
 def sample_indices(
@@ -67,7 +72,8 @@ def sample_indices(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return (positions, indices) of the global batch of `step`, each (B,).
 
-    Position p counts samples since the start; epoch p // length visits every index once, in an order of its own.
+    Position p counts samples since the start of training, and an index is one of the `length` samples of the dataset.
+    Epoch p // length visits every index once, in a random order that differs from epoch to epoch.
     """
     positions = np.arange(step * batch, (step + 1) * batch, dtype=np.int64)
     indices = np.empty_like(positions)
@@ -86,7 +92,7 @@ Item = TypeVar("Item")
 
 
 class _Function(Dataset[Item]):
-    """A function of a number as a dataset, so that worker processes can evaluate it ahead."""
+    """A function of an integer as a PyTorch dataset, so that a DataLoader's worker processes can evaluate it."""
 
     def __init__(self, function: Callable[[int], Item]) -> None:
         self.function = function
@@ -96,9 +102,9 @@ class _Function(Dataset[Item]):
 
 
 def read_ahead(function: Callable[[int], Item], numbers: Sequence[int], workers: int) -> Iterator[Item]:
-    """Yield function(n) for each number, in order, evaluated by `workers` processes (0: by this one).
+    """Yield function(n) for each number, in order, evaluated in advance by `workers` processes (0: in this process).
 
-    The function must be picklable and depend on nothing but its number; then workers change no byte.
+    The function must be picklable and depend on its number alone; then the results do not depend on `workers`.
     """
     yield from DataLoader(
         _Function(function),
@@ -112,7 +118,7 @@ def read_ahead(function: Callable[[int], Item], numbers: Sequence[int], workers:
 
 @dataclass(frozen=True)
 class _Share:
-    """Step → this process's share of the global batch."""
+    """A function from a step to this process's share of its global batch."""
 
     read: ReadBatch
     length: int
@@ -137,21 +143,24 @@ def batches(
     world: int,
     workers: int,
 ) -> Iterator[Batch]:
-    """Yield this process's share of the global batches of steps start .. stop-1, read by `workers` processes."""
+    """Yield this process's share of the global batches of steps start … stop-1, read by `workers` processes.
+
+    Process `rank` of `world` gets rows rank·batch/world … (rank+1)·batch/world - 1 of each batch, rounded down.
+    """
     share = slice(rank * batch // world, (rank + 1) * batch // world)
     yield from read_ahead(_Share(read, length, seed, batch, share), range(start, stop), workers)
 
 
 @dataclass(frozen=True)
 class _CentreCrops:
-    """Number of a batch → its centre crops."""
+    """A function from a batch's number to its centre crops (≤ batch, 3, S, S) uint8."""
 
     shards: Shards
     images: Images
     batch: int
 
     def _prepared(self, i: int) -> NDArray[np.uint8]:
-        return prepare(self.shards.image(i), self.images, self.shards.place(i))
+        return prepare(self.shards.image(i), self.images, self.shards.describe(i))
 
     def __call__(self, number: int) -> Tensor:
         rows = range(number * self.batch, min((number + 1) * self.batch, len(self.shards)))
@@ -164,7 +173,11 @@ def image_batches(shards: Shards, images: Images, batch: int, workers: int) -> I
 
 
 class AugmentedImages:
-    """Reads training views of shards; the view at position p is drawn from (seed, p). None tokenizes no caption."""
+    """Reads training batches of augmented images from shards.
+
+    The augmentation of the sample at position p is random, seeded by (seed, p). With `tokenize` None, batches hold no
+    captions.
+    """
 
     def __init__(
         self, shards: Shards, images: TrainingImages, seed: int, tokenize: CaptionTokenizer | None
@@ -172,15 +185,16 @@ class AugmentedImages:
         self.shards, self.images, self.seed, self.tokenize = shards, images, seed, tokenize
 
     def __call__(self, positions: NDArray[np.int64], indices: NDArray[np.int64]) -> Batch:
-        views = [
+        """Return images (b, 3, S, S) uint8, labels and captions of the samples `indices` (b,) at `positions` (b,)."""
+        augmented = [
             augment(
                 self.shards.image(int(i)),
                 self.images,
                 np.random.default_rng([self.seed, 1, int(p)]),
-                self.shards.place(int(i)),
+                self.shards.describe(int(i)),
             )
             for p, i in zip(positions, indices, strict=True)
         ]
         labels: NDArray[Any] = self.shards.labels[indices].astype(np.int64)
         captions = caption_ids(self.shards, indices, self.tokenize)
-        return Batch.of(torch.from_numpy(np.stack(views)), torch.from_numpy(labels), captions=captions)
+        return Batch.of(torch.from_numpy(np.stack(augmented)), torch.from_numpy(labels), captions=captions)

@@ -1,6 +1,6 @@
-"""Captions: any text as the token ids that CLIP's text tower reads.
+"""Captions as sequences of token ids, the input of CLIP's text encoder.
 
-    start-of-text  up to T - 2 ids of the text, the rest cut off  end-of-text  0 0 0 …
+    start-of-text  the first T - 2 ids of the text at most  end-of-text  0 0 0 …
 
 Legend: b captions · T context length.
 """
@@ -21,20 +21,23 @@ from torch import Tensor
 
 from onetok.errors import OnetokWarning
 
-VOCABULARY = 49_408  # of CLIP's byte pairs, the two control tokens included
-LOOKED_AT = 10_000  # captions of a data set that are counted: a million take minutes
+VOCABULARY = 49_408  # ids of CLIP's byte-pair encoding, start-of-text and end-of-text included
+LOOKED_AT = 10_000  # captions of a dataset whose length is checked: a million would take minutes
 
 
 @lru_cache(maxsize=1)
 def _byte_pairs() -> Any:
-    from open_clip.tokenizer import SimpleTokenizer  # takes seconds to import: only where captions are read
+    from open_clip.tokenizer import SimpleTokenizer  # takes seconds to import, so only when it is needed
 
     return SimpleTokenizer()
 
 
 @dataclass(frozen=True)
 class CaptionTokenizer:
-    """Captions → (b, T) int64. Text that spells a control token is dropped: a caption cannot end itself early."""
+    """b captions → token ids (b, T) int64.
+
+    The text of start-of-text or end-of-text inside a caption is dropped, so that no caption ends early.
+    """
 
     context_length: int  # T
 
@@ -48,7 +51,7 @@ class CaptionTokenizer:
 
     @property
     def room(self) -> int:
-        """Return how many ids of a caption are read, its two ends not counted."""
+        """Return how many ids of a caption fit, start-of-text and end-of-text not counted."""
         return self.context_length - 2
 
 
@@ -57,27 +60,30 @@ def _ids(caption: str) -> list[int]:
     return [i for i in byte_pairs.encode(caption) if i not in byte_pairs.all_special_ids]
 
 
-def warn_of_cuts(captions: Sequence[str], context_length: int) -> None:
-    """Warn of each caption that is longer than a text encoder reads: two that begin alike would be one."""
+def warn_of_truncated_captions(captions: Sequence[str], context_length: int) -> None:
+    """Warn of each caption that exceeds a text encoder's context length, because its end has no effect on the image."""
     room = CaptionTokenizer(context_length).room
     for caption in dict.fromkeys(captions):
         if (tokens := len(_ids(caption))) > room:
             text = (
-                f"the last {tokens - room} of its {tokens} tokens are cut off, the text encoder reads {room}"
+                f"the last {tokens - room} of its {tokens} tokens are cut off, the text encoder takes {room}"
             )
             warnings.warn(f"caption {_beginning(caption)}: {text}", OnetokWarning, stacklevel=3)
 
 
-def say_cuts(what: str, captions: Iterable[str], context_length: int) -> None:
-    """Say on stderr how many captions are longer than a text encoder reads, of at most the first 10,000."""
+def report_truncated_captions(what: str, captions: Iterable[str], context_length: int) -> None:
+    """Print to stderr how many captions exceed a text encoder's context length, of at most the first 10,000.
+
+    Prints nothing if there is none; `what` names the stage and variant. Of several processes, rank 0 prints.
+    """
     room, looked_at, cut = CaptionTokenizer(context_length).room, 0, []
     for caption in islice(captions, LOOKED_AT):
         looked_at += 1
         if len(_ids(caption)) > room:
             cut.append(caption)
-    if cut and os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+    if cut and os.environ.get("RANK", "0") == "0":
         found = f"{len(cut):,} of {'the first ' if looked_at == LOOKED_AT else ''}{looked_at:,} captions"
-        text = f"are longer than the {room} tokens that the text encoder reads and are cut off there"
+        text = f"are longer than the {room} tokens that the text encoder takes and are truncated"
         print(f"warning: {what}: {found} {text}, the first {_beginning(cut[0])}", file=sys.stderr, flush=True)
 
 

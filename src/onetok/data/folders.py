@@ -1,12 +1,13 @@
 """Folders of images: which files are samples of a class, and what is wrong with the others.
 
-    heron/001.jpg     an image; its suffix is one of SUFFIXES, in any case
+    heron/001.jpg     an image; its suffix is one of SUFFIXES, in upper or lower case
     heron/001.txt     its caption, UTF-8
-    heron/001.json    its record (data.records), UTF-8
+    heron/001.json    its record (study.schema.records), UTF-8
 
-Hidden files and folders never count. Any other file below a class folder that is no image, or that does not belong to
-one by its name, is a bad sample: nothing is dropped without being counted. Params say what becomes of bad samples
-(on_bad_sample); the counts and the first names stand in the report of the conversion.
+Caption and record are called the image's sidecar files. Hidden files and folders are ignored. Any other file below a
+class folder that is neither an image nor, by its name, an image's sidecar is a bad sample: nothing is dropped without
+being counted. Params say whether bad samples are skipped or stop the conversion (on_bad_sample); its report holds their
+counts and first names.
 """
 
 from __future__ import annotations
@@ -20,15 +21,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from onetok.errors import OnetokError
-from onetok.pictures import shown
+from onetok.errors import OnetokError, shown_path
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-HIDDEN = ("thumbs.db", "desktop.ini")  # beside names that begin with a dot
-IMAGE_BYTES = 2**30  # an image file is at most so large
-TEXT_BYTES = 2**20  # a caption or a record
+HIDDEN = ("thumbs.db", "desktop.ini")  # ignored, as are names that begin with a dot
+IMAGE_BYTES = 2**30  # largest image file
+TEXT_BYTES = 2**20  # largest caption or record
 
-# Why a sample is bad: what the report counts.
+# Reasons for which a sample is bad, by which the report counts.
 NO_FILE = "not a regular file"
 LINKED_FOLDER = "linked folder"
 OTHER_FILE = "neither an image nor beside one"
@@ -42,11 +42,11 @@ NO_CAPTION = "caption that cannot be used"
 NO_RECORD = "record that cannot be used"
 NAME = "name that is not UTF-8"
 
-_BESIDE = re.compile(r"(?P<stem>.+)(?P<suffix>\.(txt|json))", re.IGNORECASE | re.DOTALL)
+_SIDECAR = re.compile(r"(?P<stem>.+)(?P<suffix>\.(txt|json))", re.IGNORECASE | re.DOTALL)
 
 
 class BadSampleError(OnetokError):
-    """A file that is no sample; the message names it and says why."""
+    """A bad sample: its file, one of the reasons above, and a message that names the file and the reason."""
 
     def __init__(self, path: Path, reason: str, message: str) -> None:
         super().__init__(message)
@@ -54,23 +54,25 @@ class BadSampleError(OnetokError):
 
 
 def _bad(path: Path, reason: str, found: str) -> BadSampleError:
-    return BadSampleError(path, reason, f"{shown(path)}: {found}")
+    return BadSampleError(path, reason, f"{shown_path(path)}: {found}")
 
 
-Bad = Callable[[BadSampleError], None]  # takes note of one
+Bad = Callable[[BadSampleError], None]  # called with every bad sample
 
 
 class ImageFile(NamedTuple):
+    """An image of a class."""
+
     path: Path
-    shares_name: bool  # with another image of its folder, which differs in its suffix
+    shares_name: bool  # whether another image of its folder differs from it in the suffix alone
 
 
 def what_is(path: Path) -> str:
-    """Return "file" or "folder", or what else lies at a path, in words. Links are followed."""
+    """Return "file", "folder", or a description of anything else at a path, such as "no such file". Follows links."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        return _trouble(path, error)
+        return _description(path, error)
     except ValueError:
         return "no path: it holds a null character"
     kinds = {
@@ -84,7 +86,7 @@ def what_is(path: Path) -> str:
     return kinds.get(stat.S_IFMT(mode), "no regular file")
 
 
-def _trouble(path: Path, error: OSError) -> str:
+def _description(path: Path, error: OSError) -> str:
     match error.errno:
         case errno.ENOENT:
             return "a link to nothing" if path.is_symlink() else "no such file"
@@ -95,9 +97,9 @@ def _trouble(path: Path, error: OSError) -> str:
 
 
 def read_file(path: Path, limit: int) -> bytes:
-    """Return the content of a regular file of at most `limit` bytes, without ever waiting for a pipe or a device.
+    """Return the content of a regular file of at most `limit` bytes.
 
-    Raises BadSampleError for anything else.
+    Raises BadSampleError for anything else. It never blocks on a named pipe or a device.
     """
     kind = what_is(path)
     if kind != "file":
@@ -105,14 +107,14 @@ def read_file(path: Path, limit: int) -> bytes:
         found = "a folder" if kind == "folder" else kind
         raise _bad(path, VANISHED if gone else NO_FILE, f"{found}, expected a file")
     try:
-        # The flag: should it have become a pipe since, opening it does not wait for a writer.
+        # O_NONBLOCK because the file may have been replaced by a pipe, which would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as stream:
             size = os.fstat(descriptor).st_size
             content = stream.read(limit + 1) if size <= limit else b""
     except OSError as error:
         reason = VANISHED if error.errno == errno.ENOENT else UNREADABLE
-        raise _bad(path, reason, _trouble(path, error)) from None
+        raise _bad(path, reason, _description(path, error)) from None
     if max(size, len(content)) > limit:
         raise _bad(path, UNREADABLE, f"{size} bytes, expected at most {limit}")
     return content
@@ -122,20 +124,20 @@ def read_file(path: Path, limit: int) -> bytes:
 
 
 class _Entry(NamedTuple):
-    """Something in a folder."""
+    """An entry of a folder's listing."""
 
     path: Path
-    kind: str  # as what_is says
-    linked: bool
+    kind: str  # what_is(path)
+    linked: bool  # whether it is a symbolic link
 
     @property
-    def unread(self) -> str:
-        """What it is in words, where it is no file."""
+    def description(self) -> str:
+        """What the entry is, for error messages; it is not a file."""
         return self.kind if self.kind != "folder" else "a linked folder" if self.linked else "a folder"
 
 
 def _entries(folder: Path) -> list[_Entry]:
-    """Return what lies in a folder, in the order of the names, but for what is hidden.
+    """Return the entries of a folder that are not hidden, sorted by name.
 
     Raises BadSampleError for a folder that cannot be listed.
     """
@@ -146,7 +148,7 @@ def _entries(folder: Path) -> list[_Entry]:
                 if entry.name.startswith(".") or entry.name.lower() in HIDDEN:
                     continue
                 path = folder / entry.name
-                plain = "file" if entry.is_file(follow_symlinks=False) else None  # no look at the disk
+                plain = "file" if entry.is_file(follow_symlinks=False) else None  # needs no system call
                 plain = "folder" if entry.is_dir(follow_symlinks=False) else plain
                 found.append(_Entry(path, plain or what_is(path), entry.is_symlink()))
     except OSError as error:
@@ -157,8 +159,11 @@ def _entries(folder: Path) -> list[_Entry]:
 def class_folders(folder: Path, bad: Bad) -> list[str]:
     """Return the names of the class folders in `folder`, which may be links, in the order of their labels.
 
-    Names that are numbers, all of them, are in the order of the numbers; other names in the order of their characters.
-    Raises OnetokError where there is none, or where two are one to another machine.
+    If all names are numbers they are sorted as numbers, otherwise as strings. Images outside of class folders are given
+    to `bad`.
+
+    Raises OnetokError where there is no class folder, or where a file system that ignores case or normalises Unicode
+    would take two for the same; BadSampleError for a name that is not UTF-8.
     """
     names = []
     for entry in _entries(folder):
@@ -169,24 +174,24 @@ def class_folders(folder: Path, bad: Bad) -> list[str]:
             found = "lies beside the class folders, expected images in a sub-folder for each class"
             bad(_bad(entry.path, OUTSIDE, found))
         elif entry.kind != "file" and (entry.linked or _is_image(entry.path.name)):
-            bad(_bad(entry.path, NO_FILE, f"{entry.unread}, expected a class folder"))
+            bad(_bad(entry.path, NO_FILE, f"{entry.description}, expected a class folder"))
     if not names:
-        raise OnetokError(f"{shown(folder)}: no class sub-folders, expected one for each class")
+        raise OnetokError(f"{shown_path(folder)}: no class sub-folders, expected one for each class")
     _check_distinct(folder, names)
     numbers = all(re.fullmatch("[0-9]+", name) for name in names)
     return sorted(names, key=int) if numbers else sorted(names)
 
 
 def _check_distinct(folder: Path, names: Iterable[str]) -> None:
-    """Raise OnetokError for `7` beside `07`, and for names that differ in case alone or in how accents are spelled."""
+    """Raise OnetokError for both `7` and `07`, and for names equal up to case and Unicode normalisation."""
     seen: dict[str, str] = {}
     for name in sorted(names):
         number = re.fullmatch("0*([0-9]+)", name)
         same = number[1] if number else _folded(name)
         if same in seen:
             what = "the same number" if number else "the same name but for case or the spelling of accents"
-            both = f"the class folders {shown(seen[same])!r} and {shown(name)!r} have {what}"
-            raise OnetokError(f"{shown(folder)}: {both}, expected one folder for each class")
+            both = f"the class folders {shown_path(seen[same])!r} and {shown_path(name)!r} have {what}"
+            raise OnetokError(f"{shown_path(folder)}: {both}, expected one folder for each class")
         seen[same] = name
 
 
@@ -195,7 +200,10 @@ def _folded(name: str) -> str:
 
 
 def check_name(path: Path) -> None:
-    """Raise BadSampleError for a name that shards cannot hold, as an archive of another encoding leaves it."""
+    """Raise BadSampleError for a name that is not UTF-8, such as unpacking an archive of another encoding leaves.
+
+    Shards cannot hold such a name.
+    """
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -206,7 +214,10 @@ def check_name(path: Path) -> None:
 
 
 def image_files(folder: Path, bad: Bad) -> list[ImageFile]:
-    """Return the images in a class folder and below, in the order of their paths; linked folders are not entered."""
+    """Return the images in a class folder and its subfolders, sorted by path; bad samples are given to `bad`.
+
+    Subfolders that are links are not entered.
+    """
     found, waiting = list[ImageFile](), [folder]
     while waiting:
         try:
@@ -220,17 +231,17 @@ def image_files(folder: Path, bad: Bad) -> list[ImageFile]:
 
 
 def _is_entered(entry: _Entry) -> bool:
-    """Whether to look for images below: not through links, and not where a name promises a file."""
+    """Return whether to look for images below: not in links, nor in folders named like an image or a sidecar."""
     name = entry.path.name
-    return entry.kind == "folder" and not entry.linked and not (_is_image(name) or _BESIDE.fullmatch(name))
+    return entry.kind == "folder" and not entry.linked and not (_is_image(name) or _SIDECAR.fullmatch(name))
 
 
 def _samples(entries: list[_Entry], bad: Bad) -> Iterator[ImageFile]:
-    """Yield the images of one folder whose captions and records can be theirs."""
+    """Yield the images of one folder whose sidecar files are usable by name and kind."""
     images: dict[str, list[Path]] = {}
-    excused: set[str] = set()  # names of bad files: the caption of one is no fault of its own
+    excused: set[str] = set()  # names of bad images, whose sidecars are not counted as bad samples too
     for entry in entries:
-        if _BESIDE.fullmatch(entry.path.name):
+        if _SIDECAR.fullmatch(entry.path.name):
             continue
         wrong = _unusable(entry)
         if wrong is None:
@@ -245,7 +256,7 @@ def _samples(entries: list[_Entry], bad: Bad) -> Iterator[ImageFile]:
 
 
 def _unusable(entry: _Entry) -> BadSampleError | None:
-    """Return what keeps something in a class folder from being an image, judged by its name and kind alone."""
+    """Return why an entry of a class folder is no image, by its name and kind alone; None if it may be one."""
     path = entry.path
     try:
         check_name(path)
@@ -255,7 +266,7 @@ def _unusable(entry: _Entry) -> BadSampleError | None:
         found = "a linked folder, expected the folder itself or links to its images"
         return _bad(path, LINKED_FOLDER, found)
     if entry.kind != "file":
-        return _bad(path, NO_FILE, f"{entry.unread}, expected an image file")
+        return _bad(path, NO_FILE, f"{entry.description}, expected an image file")
     if not _is_image(path.name):
         expected = f"images ({', '.join(SUFFIXES)}), their captions (.txt) and records (.json)"
         return _bad(path, OTHER_FILE, f"expected {expected}")
@@ -263,19 +274,22 @@ def _unusable(entry: _Entry) -> BadSampleError | None:
 
 
 def _spoiled(entries: list[_Entry], images: dict[str, list[Path]], excused: set[str], bad: Bad) -> set[str]:
-    """Return the names of images whose caption or record is no file, or has not quite the name that it should have."""
+    """Return the stems of images with a sidecar that is no regular file or whose name differs slightly from theirs.
+
+    Such images, and sidecars that belong to no image, are given to `bad`.
+    """
     spoiled: set[str] = set()
     folded = {_folded(stem): stem for stem in images}
     for entry in entries:
-        match = _BESIDE.fullmatch(entry.path.name)
+        match = _SIDECAR.fullmatch(entry.path.name)
         if match is None:
             continue
         stem, suffix, owner = match["stem"], match["suffix"], match["stem"]
         if stem in images and suffix == suffix.lower():
             if entry.kind == "file":
                 continue
-            found, reason = f"{entry.unread}, expected the caption or record of an image", NO_FILE
-        else:  # 001.TXT or 001.png.txt beside 001.png, Heron.txt beside heron.png
+            found, reason = f"{entry.description}, expected the caption or record of an image", NO_FILE
+        else:  # for 001.png 001.TXT or 001.png.txt, for heron.png Heron.txt
             near = {_folded(stem), _folded(Path(stem).stem) if _is_image(stem) else _folded(stem)}
             owners = [folded[name] for name in sorted(near) if name in folded]
             if not owners:
@@ -283,10 +297,10 @@ def _spoiled(entries: list[_Entry], images: dict[str, list[Path]], excused: set[
                     bad(_bad(entry.path, ALONE, "belongs to no image of its folder"))
                 continue
             owner, reason = owners[0], MISNAMED
-            expected = shown(f"{owner}{suffix.lower()}")
-            found = f"expected {expected}, the name of what belongs to {shown(images[owner][0].name)}"
+            expected = shown_path(f"{owner}{suffix.lower()}")
+            found = f"expected {expected}, the name of what belongs to {shown_path(images[owner][0].name)}"
         spoiled.add(owner)
-        for _ in images[owner]:  # each is lost
+        for _ in images[owner]:  # one bad sample for each image of this stem
             bad(_bad(entry.path, reason, found))
     return spoiled
 
@@ -297,11 +311,11 @@ def _is_image(name: str) -> bool:
 
 # ---------------------------------------------------------------------------------------------- counting
 
-FIRST = 5  # names of each reason that the report holds
+FIRST = 5  # bad samples of each reason that the report names
 
 
 class BadSamples:
-    """Counts bad samples by reason, and keeps the first few of each."""
+    """Counts the bad samples of a source folder by reason, and remembers the first few of each reason."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.count = root, 0
@@ -309,14 +323,15 @@ class BadSamples:
         self.first: dict[str, list[BadSampleError]] = {}
 
     def add(self, error: BadSampleError) -> None:
+        """Count a bad sample."""
         self.count += 1
         self.reasons[error.reason] = self.reasons.get(error.reason, 0) + 1
-        kept = self.first.setdefault(error.reason, [])
-        if len(kept) < FIRST:
-            kept.append(error)
+        first = self.first.setdefault(error.reason, [])
+        if len(first) < FIRST:
+            first.append(error)
 
     def named(self) -> str:
-        """Return the first of them and the counts as part of a line."""
+        """Return the first bad sample's message and the counts by reason, for an error message."""
         first = next(iter(self.first.values()))[0]
         if self.count == 1:
             return str(first)
@@ -324,12 +339,12 @@ class BadSamples:
         return f"{first}; bad samples in all: {counts}"
 
     def report(self) -> list[dict[str, object]]:
-        """Return the counts and the first names, relative to the source."""
+        """Return for each reason its count and the first files, as paths relative to the source folder."""
         return [
             {
                 "reason": reason,
                 "count": self.reasons[reason],
-                "first": [shown(os.path.relpath(error.path, self.root)) for error in self.first[reason]],
+                "first": [shown_path(os.path.relpath(error.path, self.root)) for error in self.first[reason]],
             }
             for reason in sorted(self.reasons)
         ]

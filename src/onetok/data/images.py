@@ -1,14 +1,16 @@
 """Images: from an encoded file to a square uint8 tensor (3, S, S), and to floats in [0, 1].
 
-What a file's pixels are is one rule for all that reads images, conversion, training, evaluation and the public calls:
+Conversion, training, evaluation and the public API decode image files by the same rules:
 
-    rotation         turned upright as the EXIF tag says
-    transparency     dropped: the colours that are stored count, whatever their opacity
+    rotation         turned upright by the EXIF orientation tag
+    transparency     the alpha channel is dropped and the stored colours are used as they are
     palettes, grey, black and white, CMYK, YCbCr, HSV, LAB      converted by Pillow, without colour profiles
-    16-bit grey      divided by 257, 65535 is white; of 16-bit colours the upper byte
-    float grey       [0, 1], 1 is white; refused where any value lies outside
-    32-bit integers  refused: nothing says which value is white
+    16-bit grey      divided by 257, so that 65535 is white; of 16-bit colours the upper byte
+    float grey       [0, 1], 1 is white; an error if any value lies outside
+    32-bit integers  an error, because the format does not define which value is white
     several frames   the first
+
+Legend: B batch · S side of a crop in pixels · H,W pixels.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from onetok.errors import OnetokError, one_line
-from onetok.params import Images, TrainingImages
+from onetok.study.schema.datasets import Images, TrainingImages
 
 Pixels = NDArray[np.uint8]
 
@@ -37,12 +39,12 @@ RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
-# What is tried on an image file. Pillow knows more, of which EPS would start another program.
+# The formats that are decoded. Pillow knows more, one of which (EPS) would start another program.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-LONGEST = 256  # the longer edge over the shorter one, of images that datasets take
-RESIZED = 2**26  # pixels of a resized image, of which Pillow keeps 4 bytes each
+LONGEST = 256  # largest ratio of longer to shorter edge of an image in a dataset
+RESIZED = 2**26  # largest number of pixels of a resized image, for which Pillow takes 4 bytes each
 
-_UPRIGHT = {  # of the EXIF tag's values
+_UPRIGHT = {  # EXIF orientation → the transposition that turns the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -53,38 +55,39 @@ _UPRIGHT = {  # of the EXIF tag's values
 }
 
 
-def decode(content: bytes, place: str = "image") -> Image.Image:
-    """Decode an image file to upright RGB; `place` is for messages.
+def decode(content: bytes, name: str = "image") -> Image.Image:
+    """Decode an image file to upright RGB; errors call it `name`.
 
-    Raises OnetokError for what is no readable image, is larger than Pillow decodes, or whose values have no white.
+    Raises OnetokError for a file that is damaged or of another format, for an image larger than Pillow's limit, and for
+    values whose white is not defined.
     """
-    with _one_line(place):
+    with _one_line(name):
         image = Image.open(io.BytesIO(content), formats=FORMATS)
-    return to_rgb(image, place)
+    return to_rgb(image, name)
 
 
 @contextmanager
-def _one_line(place: str) -> Iterator[None]:
-    """Turn whatever a damaged file makes Pillow's readers raise into an OnetokError."""
+def _one_line(name: str) -> Iterator[None]:
+    """Turn any error that Pillow raises for a damaged file into an OnetokError of one line."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of oddities in metadata, and below twice the largest size
+            warnings.simplefilter("ignore")  # about odd metadata, and about images up to twice Pillow's limit
             yield
     except OnetokError:
         raise
-    except UnidentifiedImageError:  # whose own words hold an address in memory
-        raise OnetokError(f"{place}: not a readable image: it is none of {', '.join(FORMATS)}") from None
+    except UnidentifiedImageError:  # its own message contains a memory address
+        raise OnetokError(f"{name}: not a readable image: it is none of {', '.join(FORMATS)}") from None
     except Exception as error:
-        raise OnetokError(f"{place}: not a readable image: {one_line(error)}") from None
+        raise OnetokError(f"{name}: not a readable image: {one_line(error)}") from None
 
 
-def to_rgb(image: Image.Image, place: str) -> Image.Image:
-    """Return an opened image as upright RGB; `place` is for messages.
+def to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """Return an opened image as upright RGB; errors call it `name`.
 
     Raises OnetokError as `decode` does.
     """
-    with _one_line(place):
-        image.load()  # all of it: verify() lets a truncated file pass
+    with _one_line(name):
+        image.load()  # decodes all pixels; verify() would accept a truncated file
         orientation = _orientation(image)
         if image.mode.startswith("I;16"):
             image = _grey(np.asarray(image) / 257)
@@ -92,11 +95,11 @@ def to_rgb(image: Image.Image, place: str) -> Image.Image:
             levels = np.asarray(image)
             if not (levels.min() >= 0 and levels.max() <= 1):
                 found = f"float values from {levels.min():g} to {levels.max():g}"
-                raise OnetokError(f"{place}: {found}, expected 0 to 1, or 8 or 16 bits a channel")
+                raise OnetokError(f"{name}: {found}, expected 0 to 1, or 8 or 16 bits a channel")
             image = _grey(levels * 255)
         elif image.mode == "I":
             expected = "expected 8 or 16 bits a channel, or float values in [0, 1]"
-            raise OnetokError(f"{place}: 32-bit integers, of which none is known to be white, {expected}")
+            raise OnetokError(f"{name}: 32-bit integers, of which none is known to be white, {expected}")
         rgb = image.convert("RGB")
         return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
 
@@ -106,44 +109,45 @@ def _grey(levels: NDArray[Any]) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return EXIF's orientation; damaged metadata has none and spoils no picture."""
+    """Return EXIF's orientation, 1 to 8; 1 (upright) where it is missing or the metadata is damaged."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
         return 1
 
 
-def check_shape(image: Image.Image, place: str) -> None:
-    """Raise OnetokError for an image so narrow that, resized, it would fill the memory."""
+def check_shape(image: Image.Image, name: str) -> None:
+    """Raise OnetokError for an image of a larger aspect ratio than LONGEST, which resizing could make huge."""
     if max(image.size) > LONGEST * min(image.size):
         found = f"{image.width} x {image.height} px is too long and narrow"
-        raise OnetokError(f"{place}: {found}, expected a longer edge of at most {LONGEST} times the shorter")
+        raise OnetokError(f"{name}: {found}, expected a longer edge of at most {LONGEST} times the shorter")
 
 
-def check_resized(image: Image.Image, images: Images, place: str) -> None:
-    """Raise OnetokError for an image that `resize` would make too large for memory."""
+def check_resized(image: Image.Image, images: Images, name: str) -> None:
+    """Raise OnetokError for an image that `resize` would make larger than RESIZED pixels."""
     scale = images.shorter_edge / min(image.size)
     if image.width * image.height * scale**2 > RESIZED:
         found = f"{image.width} x {image.height} px is too long and narrow to be resized"
-        raise OnetokError(f"{place}: {found} to a shorter edge of {images.shorter_edge} px")
+        raise OnetokError(f"{name}: {found} to a shorter edge of {images.shorter_edge} px")
 
 
-def _open(content: bytes, images: Images, place: str) -> Image.Image:
-    """Return an image file as upright RGB that can be resized."""
-    image = decode(content, place)
-    check_resized(image, images, place)
+def _open(content: bytes, images: Images, name: str) -> Image.Image:
+    """Return an image file as upright RGB. Raises OnetokError where it cannot be decoded or resized."""
+    image = decode(content, name)
+    check_resized(image, images, name)
     return image
 
 
 def resize(image: Image.Image, images: Images) -> Image.Image:
-    """Scale an RGB image so that its shorter edge has the length that params ask for, in the way that they ask for.
+    """Resize an RGB image so that its shorter edge is `images.shorter_edge`, by the method and filter in `images`.
 
-    "adm" cuts the square in the centre too: what is cropped afterwards lies in it.
+    Method "adm" (the preprocessing of guided-diffusion) also crops the square in the centre, of which later crops are
+    parts.
     """
     if images.resize == "adm":
         return _adm_centre_crop(image, images.shorter_edge, RESAMPLING[images.filter])
     edge, shorter, longer = images.shorter_edge, min(image.size), max(image.size)
-    longer = int(edge * longer / shorter)  # torchvision truncates
+    longer = int(edge * longer / shorter)  # truncated, as in torchvision
     size = (edge, longer) if image.width <= image.height else (longer, edge)
     return image if size == image.size else image.resize(size, RESAMPLING[images.filter])
 
@@ -152,28 +156,34 @@ def _adm_centre_crop(image: Image.Image, edge: int, resampling: Image.Resampling
     while min(image.size) >= 2 * edge:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = edge / min(image.size)
-    image = image.resize((round(image.width * scale), round(image.height * scale)), resampling)  # ADM rounds
+    # Rounded, as in ADM's code.
+    image = image.resize((round(image.width * scale), round(image.height * scale)), resampling)
     left, top = (image.width - edge) // 2, (image.height - edge) // 2
     return image.crop((left, top, left + edge, top + edge))
 
 
-def prepare(content: bytes, images: Images, place: str = "image") -> Pixels:
-    """Return the centre crop of an image file: (3, S, S) uint8; `place` is for messages."""
-    return crop_centre(_open(content, images, place), images)
+def prepare(content: bytes, images: Images, name: str = "image") -> Pixels:
+    """Return the resized centre crop of an image file: (3, S, S) uint8; errors call it `name`.
+
+    Raises OnetokError where the file cannot be decoded or resized.
+    """
+    return crop_centre(_open(content, images, name), images)
 
 
 def crop_centre(image: Image.Image, images: Images) -> Pixels:
-    """Return the centre crop of an RGB image: (3, S, S) uint8."""
+    """Return the resized centre crop of an RGB image: (3, S, S) uint8."""
     return _crop_centre(resize(image, images), images.size)
 
 
-def five_crops(content: bytes, images: Images, flip: bool, place: str = "image") -> list[Pixels]:
-    """Return the four corner crops and the centre crop, each (3, S, S) uint8, and `flip` those of the mirror image too.
+def five_crops(content: bytes, images: Images, flip: bool, name: str = "image") -> list[Pixels]:
+    """Return the four corner crops and the centre crop, each (3, S, S) uint8, with `flip` also of the mirror image.
 
-    Under resize "adm" they lie in the square in the centre, as RAR's ten crops.
+    With resize "adm" they are crops of the square in the centre, as are RAR's ten crops (arXiv 2411.00776).
+
+    Raises OnetokError where the file cannot be decoded or resized.
     """
-    image = resize(_open(content, images, place), images)
-    # Not the mirrors of the crops: where the margins are odd, the centre of the mirror image is a pixel away.
+    image = resize(_open(content, images, name), images)
+    # Crops of the mirror image, not mirrored crops: with an odd margin, the two centre crops differ by a pixel.
     wholes = [image, image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)] if flip else [image]
     return [crop for whole in wholes for crop in _five_crops(whole, images.size)]
 
@@ -184,9 +194,12 @@ def _five_crops(image: Image.Image, size: int) -> list[Pixels]:
     return [*corners, _crop_centre(image, size)]
 
 
-def augment(content: bytes, images: TrainingImages, rng: np.random.Generator, place: str = "image") -> Pixels:
-    """Return a training view: (3, S, S) uint8, a function of the file and of `rng`."""
-    image = resize(_open(content, images, place), images)
+def augment(content: bytes, images: TrainingImages, rng: np.random.Generator, name: str = "image") -> Pixels:
+    """Return a randomly cropped, shifted and mirrored training image (3, S, S) uint8, as `images` asks.
+
+    It is a function of the file and of `rng`. Raises OnetokError where the file cannot be decoded or resized.
+    """
+    image = resize(_open(content, images, name), images)
     if images.crop == "random":
         free = (image.width - images.size, image.height - images.size)
         pixels = _crop(image, images.size, *rng.integers(0, free, endpoint=True))
@@ -215,17 +228,20 @@ def _shift(pixels: Pixels, dx: int, dy: int) -> Pixels:
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """uint8 [0, 255] → float32 [0, 1]."""
+    """Return uint8 pixels in [0, 255], of any shape, as float32 in [0, 1]."""
     return pixels.to(torch.float32) / 255
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Float [0, 1] → uint8, clamped and rounded (truncating would darken every pixel by half a level)."""
+    """Return float pixels, of any shape, clamped to [0, 1] and rounded to uint8.
+
+    Truncation instead of rounding would darken images by half a level on average.
+    """
     return (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def encode_png(pixels: NDArray[Any], texts: Mapping[str, str] | None = None) -> bytes:
-    """(3, H, W) uint8 → a PNG file; `texts` are kept in it by their keywords, as Pillow's `image.text` reads them."""
+    """Return pixels (3, H, W) uint8 as a PNG file, with `texts` by keyword in text chunks (Pillow's `image.text`)."""
     buffer, chunks = io.BytesIO(), PngInfo()
     for keyword, text in (texts or {}).items():
         chunks.add_itxt(keyword, text)

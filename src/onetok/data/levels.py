@@ -1,4 +1,4 @@
-"""From a model's values to levels of 8 bits, the form in which pictures are stored and scored."""
+"""From a model's float pixels to 8 bits, the form in which images are stored and scored."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from torch import Tensor
 
 from onetok.data.images import to_uint8
 from onetok.errors import OnetokError
-from onetok.params import EightBits
+from onetok.study.schema.benchmarks import EightBits
 
 
 def to_levels(images: Tensor, eight_bits: EightBits, what: str) -> Tensor:
-    """Return images (B, 3, H, W) float, clamped to [0, 1], as uint8; truncated ones are darker by half a level.
+    """Return images (B, 3, H, W) float as uint8: clamped to [0, 1], times 255, then rounded or truncated.
 
-    Raises OnetokError for values that are not finite, which would become a colour; `what` is for the message.
+    Truncation darkens an image by half a level on average; some published scores are of truncated images.
+
+    Raises OnetokError for NaN or infinity, which would otherwise become some colour; `what` names the images.
     """
     wrong = (~images.isfinite()).flatten(1).any(dim=1)
     if wrong.any():

@@ -1,27 +1,26 @@
-"""Scenes: pictures of a few flat shapes with captions, of which everything is known.
+"""Scenes: synthetic images of a few flat shapes with captions, for which a detector can check each caption exactly.
 
-A picture is a black grid of 2 x 2 cells. A cell is empty or holds one shape of one colour, near its middle. The
-colours are corners of the RGB cube, as bright as the scene's vividness. The prompts are those of GenEval's six tasks
-(arXiv 2310.11513, section 3); a scene shows what its prompt asks for and nothing else. Why scenes look like this is in
-docs/decisions/0010-scenes-for-learnability.md.
+An image is a black grid of 2 x 2 cells. A cell is empty or holds one shape of one colour, near its middle. The colours
+are corners of the RGB cube, scaled by the scene's vividness. The prompts are those of GenEval's six tasks
+(arXiv 2310.11513, section 3); a scene shows the shapes of its prompt and nothing else.
+docs/decisions/0010-scenes-for-learnability.md explains these choices.
 
-Legend: S pixels of the picture's side · q = S/2 of a cell's.
+Legend: S side of the image in pixels · q = S/2 side of a cell.
 """
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from typing import Literal, NamedTuple, get_args
+from functools import cache
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onetok.data.records import Excluded, Prompt, Record, Wanted
-from onetok.params import SceneColor, ScenesSource, Task
+from onetok.study.scene_requests import SHAPES, TASKS, Request, Requests, requests
+from onetok.study.schema.datasets import SceneColor, ScenesSource, Task
+from onetok.study.schema.records import Record
 
-SHAPES = ("circle", "square", "triangle")
 COLORS = {
     "red": (1.0, 0.0, 0.0),
     "green": (0.0, 1.0, 0.0),
@@ -30,68 +29,19 @@ COLORS = {
     "purple": (1.0, 0.0, 1.0),
     "cyan": (0.0, 1.0, 1.0),
 }
-PLACES = ("top left", "top right", "bottom left", "bottom right")  # cells in reading order
-MIRRORED = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
-TASKS: tuple[Task, ...] = get_args(Task)
-UNREADABLE = "unreadable"  # the class of something that is no shape
-AESTHETIC = (4.0, 7.0)  # scores of the dullest and of the most vivid scene
+PLACES = ("top left", "top right", "bottom left", "bottom right")  # names of the cells, row by row
+AESTHETIC = (4.0, 7.0)  # aesthetic scores of the least and of the most vivid scene
 
-_CELLS = {  # of the first and of the second shape
+_CELLS = {  # relation → the possible cells of (first shape, second shape)
     "left of": ((0, 1), (2, 3)),
     "right of": ((1, 0), (3, 2)),
     "above": ((0, 2), (1, 3)),
     "below": ((2, 0), (3, 1)),
 }
-_DISJOINT = ("two_object", "position", "color_attr")  # tasks with requests enough to keep some from training
-_NUMBERS = ("zero", "one", "two", "three", "four")
 _FRAMES = ("a picture of {}", "a drawing of {}", "a small image of {}", "a photo of {}")
-_POINTS = 8  # along a pixel's side, whose share inside the shape is the pixel's coverage
+_POINTS = 8  # sample points along a pixel's side, for antialiasing
 
 Split = Literal["train", "val", "held-out"]
-
-
-class Request(NamedTuple):
-    """What a caption asks for."""
-
-    task: Task
-    shapes: tuple[str, ...]  # in the caption's order
-    colors: tuple[SceneColor | None, ...]  # of each shape, where the caption says it
-    number: int  # of each shape
-    relation: str | None  # of the first shape to the second
-
-    @property
-    def caption(self) -> str:
-        if self.number > 1:
-            return f"{_NUMBERS[self.number]} {self.shapes[0]}s"
-        names = [
-            f"a {color} {shape}" if color else f"a {shape}"
-            for shape, color in zip(self.shapes, self.colors, strict=True)
-        ]
-        return f" {self.relation or 'and'} ".join(names)
-
-    @property
-    def mirror(self) -> Request:
-        """The same scene in other words: shapes in the other order, and so the relation."""
-        relation = MIRRORED[self.relation] if self.relation else None
-        return self._replace(shapes=self.shapes[::-1], colors=self.colors[::-1], relation=relation)
-
-    def prompt(self, held_out: bool) -> Prompt:
-        """Return the record for scoring; what the caption does not ask for is excluded."""
-        include = [
-            Wanted(name=shape, count=self.number, color=color)
-            for shape, color in zip(self.shapes, self.colors, strict=True)
-        ]
-        if self.relation is not None:
-            first, second = include
-            include = [second, first.model_copy(update={"position": (self.relation, 0)})]
-        limits = dict.fromkeys((*SHAPES, UNREADABLE), 1) | dict.fromkeys(self.shapes, self.number + 1)
-        return Prompt(
-            tag=self.task,
-            include=tuple(include),
-            exclude=tuple(Excluded(name=name, count=count) for name, count in limits.items()),
-            prompt=self.caption,
-            held_out=held_out,
-        )
 
 
 class Thing(NamedTuple):
@@ -99,23 +49,25 @@ class Thing(NamedTuple):
 
     shape: str
     color: str
-    cell: int  # in reading order
-    side: int  # pixels
-    right: int  # pixels from the cell's middle
-    down: int
+    cell: int  # index in PLACES
+    side: int  # in pixels
+    right: int  # offset from the cell's middle in pixels
+    down: int  # the same
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    request: Request
-    held_out: bool
+    """The description of one image, from which it is drawn and its captions are written."""
+
+    request: Request  # what the caption asks for
+    held_out: bool  # whether the request is of the held-out combinations, which training never shows
     things: tuple[Thing, ...]  # in the caption's order
-    aesthetic: float
-    frame: str
+    aesthetic: float  # in the range AESTHETIC
+    frame: str  # one of _FRAMES
 
     @property
     def augmented(self) -> str:
-        """A longer caption: the same request, then what it leaves open, every colour and place."""
+        """A longer caption: the request, then every colour and position, also those that the caption leaves open."""
         if self.request.number > 1:
             places = ", ".join(PLACES[thing.cell] for thing in self.things)
             details = f"all {self.things[0].color}, at the {places}"
@@ -125,93 +77,21 @@ class Scene:
 
     @property
     def record(self) -> Record:
+        """The scene's record in the dataset."""
         prompt = self.request.prompt(self.held_out)
         return Record(aesthetic=self.aesthetic, augmented=self.augmented, prompt=prompt)
 
     def label(self, colors: tuple[str, ...]) -> int:
-        """Return the class, shape and colour of the first thing in reading order: an int below 3 · colours."""
+        """Return the class label, shape · len(colors) + colour of the first thing, row by row."""
         first = min(self.things, key=lambda thing: thing.cell)
         return SHAPES.index(first.shape) * len(colors) + colors.index(first.color)
-
-
-# ---------------------------------------------------------------------------------------------- prompts
-
-
-@dataclass(frozen=True)
-class Requests:
-    """All that captions ask for, by task, for each split."""
-
-    train: dict[str, list[Request]]
-    val: dict[str, list[Request]]
-    held_out: list[Request]
-
-
-@lru_cache(maxsize=2)
-def requests(source: ScenesSource) -> Requests:
-    """Divide the requests between the splits.
-
-    Held-out requests name a shape in a colour that training never shows, or a relation of two shapes that it never
-    names. Of the tasks that name two shapes an evaluation share is kept from training; the others ask for the same in
-    both splits.
-    """
-    train: dict[str, list[Request]] = {}
-    val: dict[str, list[Request]] = {}
-    held_out: list[Request] = []
-    for number, task in enumerate(TASKS):
-        every = _enumerate(task, source)
-        held_out += [request for request in every if _is_held_out(request, source)]
-        usual = [request for request in every if not _is_held_out(request, source)]
-        if task in _DISJOINT:
-            kept = _draw_apart(usual, source, np.random.default_rng([source.seed, 0, number]))
-            val[task] = [request for request in usual if request in kept]
-            train[task] = [request for request in usual if request not in kept]
-        else:
-            train[task] = val[task] = usual
-    return Requests(train, val, held_out)
-
-
-def _draw_apart(usual: list[Request], source: ScenesSource, rng: np.random.Generator) -> set[Request]:
-    """Draw the evaluation share of requests, never both a request and its mirror."""
-    kept: set[Request] = set()
-    for number in rng.permutation(len(usual)):
-        if len(kept) < round(source.evaluation_share * len(usual)) and usual[number].mirror not in kept:
-            kept.add(usual[number])
-    return kept
-
-
-def _enumerate(task: Task, source: ScenesSource) -> list[Request]:
-    pairs = list(itertools.permutations(SHAPES, 2))
-    match task:
-        case "single_object":
-            return [Request(task, (shape,), (None,), 1, None) for shape in SHAPES]
-        case "two_object":
-            return [Request(task, pair, (None, None), 1, None) for pair in pairs]
-        case "counting":
-            return [Request(task, (shape,), (None,), n, None) for shape in SHAPES for n in (2, 3, 4)]
-        case "colors":
-            return [Request(task, (s,), (color,), 1, None) for s in SHAPES for color in source.colors]
-        case "position":
-            return [Request(task, pair, (None, None), 1, word) for pair in pairs for word in MIRRORED]
-        case _:
-            colors = list(itertools.permutations(source.colors, 2))
-            return [Request(task, pair, two, 1, None) for pair in pairs for two in colors]
-
-
-def _is_held_out(request: Request, source: ScenesSource) -> bool:
-    named = zip(request.colors, request.shapes, strict=True)
-    if any(pair in source.held_out_colors for pair in named):
-        return True
-    if request.relation is None:
-        return False
-    said = {(both.shapes[0], both.relation, both.shapes[1]) for both in (request, request.mirror)}
-    return any(relation in said for relation in source.held_out_relations)
 
 
 # ---------------------------------------------------------------------------------------------- scenes
 
 
 def scene(source: ScenesSource, split: Split, index: int) -> Scene:
-    """Return scene `index` of a split, a function of the source's seed; tasks take turns."""
+    """Return scene `index` of a split, a function of (the source's seed, split, index); the tasks alternate."""
     rng = np.random.default_rng([source.seed, 1 + ("train", "val", "held-out").index(split), index])
     every = requests(source)
     task, turn = TASKS[index % len(TASKS)], index // len(TASKS)
@@ -220,15 +100,19 @@ def scene(source: ScenesSource, split: Split, index: int) -> Scene:
     elif split == "val":
         request = every.val[task][turn % len(every.val[task])]
     else:
-        request = _draw_request(task, every, source, rng)
+        request = _sample_request(task, every, source, rng)
     score = round(float(rng.uniform(*AESTHETIC)), 2)
     frame = _FRAMES[rng.integers(len(_FRAMES))]
     things = _arrange(request, source, rng)
     return Scene(request=request, held_out=split == "held-out", things=things, aesthetic=score, frame=frame)
 
 
-def _draw_request(task: Task, every: Requests, source: ScenesSource, rng: np.random.Generator) -> Request:
-    """Draw what a training caption asks for; a relation that is kept for evaluation, only of coloured shapes."""
+def _sample_request(task: Task, every: Requests, source: ScenesSource, rng: np.random.Generator) -> Request:
+    """Return a random request for training.
+
+    A share `colored_positions` of the requests for a relation also names both colours. These may use the relations of
+    the evaluation prompts, which are without colours.
+    """
     if task == "position" and rng.random() < source.colored_positions:
         plain = every.train[task] + every.val[task]
         request = plain[rng.integers(len(plain))]
@@ -237,9 +121,10 @@ def _draw_request(task: Task, every: Requests, source: ScenesSource, rng: np.ran
 
 
 def _arrange(request: Request, source: ScenesSource, rng: np.random.Generator) -> tuple[Thing, ...]:
+    """Return the request's things at random cells, sizes, offsets and, where the request names none, colours."""
     if request.relation is not None:
-        places = _CELLS[request.relation]
-        cells = list(places[rng.integers(len(places))])
+        pairs = _CELLS[request.relation]
+        cells = list(pairs[rng.integers(len(pairs))])
     else:
         cells = rng.permutation(len(PLACES))[: request.number * len(request.shapes)].tolist()
     colors = [
@@ -268,8 +153,8 @@ def draw(made: Scene, source: ScenesSource) -> NDArray[np.uint8]:
     cell = source.size // 2
     image = np.zeros((3, source.size, source.size))
     low, high = AESTHETIC
-    place = (made.aesthetic - low) / (high - low)
-    vividness = source.vividness[0] + place * (source.vividness[1] - source.vividness[0])
+    share = (made.aesthetic - low) / (high - low)  # 0 for the least vivid scene, 1 for the most vivid
+    vividness = source.vividness[0] + share * (source.vividness[1] - source.vividness[0])
     for thing in made.things:
         top, left = (cell * step for step in divmod(thing.cell, 2))
         mask = coverage(thing.shape, cell, thing.side, thing.right, thing.down)  # (q, q)
@@ -284,15 +169,15 @@ def full_color(color: str) -> NDArray[np.float64]:
 
 @cache
 def coverage(shape: str, cell: int, side: int, right: int, down: int) -> NDArray[np.float64]:
-    """Return the share of each pixel of a cell that a shape covers: (q, q) in [0, 1]."""
-    points = (np.arange(cell * _POINTS) + 0.5) / _POINTS - cell / 2
+    """Return the share of each pixel of a cell that a shape covers, by sample points: (q, q) in [0, 1]."""
+    points = (np.arange(cell * _POINTS) + 0.5) / _POINTS - cell / 2  # (q·_POINTS,), in pixels from the middle
     x, y = (points - right)[None, :] / side, (points - down)[:, None] / side
     match shape:
         case "circle":
             inside = x**2 + y**2 <= 0.25
         case "square":
             inside = (np.abs(x) <= 0.5) & (np.abs(y) <= 0.5)
-        case _:  # a triangle that stands on its base
+        case _:  # a triangle with its base at the bottom
             inside = (np.abs(x) <= (y + 0.5) / 2) & (y <= 0.5)
     shares: NDArray[np.float64] = inside.reshape(cell, _POINTS, cell, _POINTS).mean(axis=(1, 3))
     return shares

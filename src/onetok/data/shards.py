@@ -1,10 +1,10 @@
-"""Shards: webdataset tar files with fixed metadata, and an index that makes any sample one read away.
+"""Shards: webdataset tar files with fixed metadata, and an index for random access to their samples.
 
     shards/<split>/shard-000000.tar     <key>.png|jpg|…  <key>.cls  [<key>.txt]  [<key>.json]
-    shards/<split>/index.npy            one row a sample: key, label, shard, and where its bytes lie
+    shards/<split>/index.npy            one row for each sample: key, label, shard, offsets and sizes of its files
 
-`webdataset` reads the tars in sequence as it reads any other; training reads them by index, so that the order of
-samples is a function of (seed, step) alone (docs/decisions/0002-random-access-shards.md).
+The library `webdataset` can read the tars in sequence. Training reads them by index, so that the order of samples is a
+function of (seed, step) alone (docs/decisions/0002-random-access-shards.md).
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ import webdataset
 
 from onetok import durable
 from onetok.data.arrays import save_array
-from onetok.data.records import Record, read_record, write_record
 from onetok.data.sources import Sample
 from onetok.errors import OnetokError
+from onetok.study.schema.records import Record, read_record, write_record
 
 
 def write_shards(samples: Iterable[Sample], directory: Path, samples_per_shard: int) -> int:
-    """Write shards and their index; return the number of samples. The same samples give the same bytes."""
+    """Write shards and their index; return the number of samples. The same samples give the same bytes.
+
+    Raises OnetokError where two samples have the same key, and where there is no sample.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     seen: set[str] = set()
@@ -36,7 +39,7 @@ def write_shards(samples: Iterable[Sample], directory: Path, samples_per_shard: 
             if key in seen:
                 raise OnetokError(f"{directory}: two samples have the key {key!r}, expected unique keys")
             seen.add(key)
-        # A fixed owner, mode and time: without them no two runs give the same tar.
+        # Fixed owner, mode and time, because a tar file records them and two runs would give different bytes.
         with durable.writing(path) as stream:
             writer = webdataset.TarWriter(
                 stream, encoder=False, mtime=0, user="onetok", group="onetok", mode=0o644
@@ -90,21 +93,24 @@ def _members(sample: Sample) -> dict[str, Any]:
 
 
 def _locate(path: Path, shard: int, keys: list[str], samples: dict[str, Sample]) -> list[dict[str, Any]]:
-    """Read back where each member lies in the tar."""
+    """Return the rows of the index of one shard: the offsets and sizes of its members, as the written tar has them."""
     with tarfile.open(path) as tar:
-        places = {member.name: (member.offset_data, member.size) for member in tar}
+        spans = {member.name: (member.offset_data, member.size) for member in tar}
     rows = []
     for key in keys:
         row: dict[str, Any] = {"key": key.encode(), "label": samples[key].label, "shard": shard}
-        row["image_offset"], row["image_size"] = places[f"{key}.{samples[key].suffix}"]
+        row["image_offset"], row["image_size"] = spans[f"{key}.{samples[key].suffix}"]
         for member, suffix in (("caption", "txt"), ("record", "json")):  # not every sample has them
-            row[f"{member}_offset"], row[f"{member}_size"] = places.get(f"{key}.{suffix}", (0, 0))
+            row[f"{member}_offset"], row[f"{member}_size"] = spans.get(f"{key}.{suffix}", (0, 0))
         rows.append(row)
     return rows
 
 
 class Shards:
-    """Random access to the samples of one split: a sequence of encoded images, labels, captions and records."""
+    """Random access to the samples of one split: encoded images, labels, captions and records.
+
+    Raises OnetokError where there is no index.
+    """
 
     def __init__(self, directory: Path) -> None:
         path = directory / "index.npy"
@@ -114,44 +120,49 @@ class Shards:
         self.index = np.load(path, mmap_mode="r")
 
     def __reduce__(self) -> tuple[type[Shards], tuple[Path]]:
-        return Shards, (
-            self.directory,
-        )  # a reading process maps the index itself: pickling would copy it whole
+        return Shards, (self.directory,)  # so a worker process maps the index itself and gets no copy
 
     def __len__(self) -> int:
         return len(self.index)
 
     @property
     def labels(self) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """Return the class labels of all samples, (M,) int32."""
         return np.asarray(self.index["label"])
 
     def key(self, i: int) -> str:
+        """Return the key of sample `i`, which no other sample of the split has."""
         return bytes(self.index["key"][i]).decode()
 
-    def place(self, i: int) -> str:
-        """Return what to call sample `i` in messages."""
+    def describe(self, i: int) -> str:
+        """Return the name of sample `i` for error messages: the folder and the key."""
         return f"{self.directory}: sample {self.key(i)}"
 
     def image(self, i: int) -> bytes:
-        """Return the encoded image file of sample `i`, as it was converted."""
+        """Return the encoded image file of sample `i`, the bytes of the source."""
         return self._read(i, "image")
 
     def caption(self, i: int) -> str:
-        """Return the caption of sample `i`, which may be empty. Raises OnetokError where there is none."""
-        if not self.index["caption_offset"][i]:  # an empty caption has one too: a header is before it
+        """Return the caption of sample `i`, which may be empty. Raises OnetokError for a sample without one."""
+        if not self.index["caption_offset"][
+            i
+        ]:  # not 0 for an empty caption: a tar header comes before its content
             raise OnetokError(
                 f"{self.directory}: sample {self.key(i)} has no caption, expected {self.key(i)}.txt"
             )
         return self._read(i, "caption").decode("utf-8")
 
     def check_captions(self) -> None:
-        """Raise OnetokError where a sample has no caption, before hours of work on the others."""
+        """Raise OnetokError if any sample has no caption, before hours of work on the others."""
         lacking = np.flatnonzero(self.index["caption_offset"] == 0)
         if len(lacking):
             self.caption(int(lacking[0]))
 
     def record(self, i: int) -> Record:
-        """Return what the dataset says of sample `i` beside its caption. Raises OnetokError where it says nothing."""
+        """Return the record of sample `i`: aesthetic score, augmented caption, prompt.
+
+        Raises OnetokError for a sample without a record, and for a record that is not valid.
+        """
         if "record_size" not in self.index.dtype.names or not self.index["record_size"][i]:
             raise OnetokError(
                 f"{self.directory}: sample {self.key(i)} has no record, expected {self.key(i)}.json"

@@ -1,4 +1,7 @@
-"""Sources: where images come from before they are shards."""
+"""Sources of datasets: scikit-learn's digits, synthetic scenes, and folders of images; and their split.
+
+A pool is all images of a source. Its items are pairs (label, number), of which each split takes some.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,10 @@ from onetok.data.folders import (
     read_file,
 )
 from onetok.data.images import RESAMPLING, check_shape, decode
-from onetok.data.records import Record, read_record
-from onetok.errors import OnetokError
-from onetok.params import (
+from onetok.errors import OnetokError, shown_path
+from onetok.progress import track
+from onetok.study.scene_requests import SHAPES
+from onetok.study.schema.datasets import (
     Dataset,
     DigitsSource,
     EvaluationOnly,
@@ -45,13 +49,14 @@ from onetok.params import (
     SplitFolders,
     SplitScenes,
 )
-from onetok.pictures import shown
-from onetok.progress import track
+from onetok.study.schema.records import Record, read_record
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 class Sample(NamedTuple):
+    """One sample of a dataset, as it is written to a shard."""
+
     key: str  # unique within its split, without dots
     image: bytes  # an encoded image file
     suffix: str  # "png", "jpg", …
@@ -61,7 +66,7 @@ class Sample(NamedTuple):
 
 
 class DigitsPool:
-    """The scanned digits of scikit-learn, 8x8 grey levels 0..16, as square RGB PNGs."""
+    """The scanned digits of scikit-learn, 8x8 pixels of grey levels 0 … 16, resized to square RGB PNGs."""
 
     def __init__(self, source: DigitsSource) -> None:
         from sklearn.datasets import load_digits
@@ -70,18 +75,20 @@ class DigitsPool:
         self.source, self.images, self.labels = source, digits.images, digits.target
         self.classes = [str(name) for name in digits.target_names]
 
-    def found(self) -> str:
-        """Return what classes there are, for messages."""
+    def describe_classes(self) -> str:
+        """Return a description of the classes for error messages."""
         return f"digits: {len(self.classes)} classes"
 
-    def place(self, label: int) -> str:
-        """Return what to call a class in messages."""
+    def describe_class(self, label: int) -> str:
+        """Return the name of a class for error messages."""
         return f"digits: class {self.classes[label]}"
 
     def items(self) -> list[tuple[int, int]]:
+        """Return label and number of every digit."""
         return [(int(label), index) for index, label in enumerate(self.labels)]
 
     def read(self, label: int, item: int) -> Sample:
+        """Return the sample of an item."""
         grey = Image.fromarray(np.rint(self.images[item] * (255 / 16)).astype(np.uint8))
         size = (self.source.size, self.source.size)
         image = grey.resize(size, RESAMPLING[self.source.filter]).convert("RGB")
@@ -92,26 +99,28 @@ class DigitsPool:
 
 
 class ScenesPool:
-    """Scenes of every split, one after the other, as PNGs."""
+    """Scenes as PNGs; the numbers of items count the scenes of all splits that were asked for."""
 
     def __init__(self, source: ScenesSource) -> None:
-        self.source, self.drawn = source, list[tuple[scenes.Split, int]]()
-        self.classes = [f"{color} {shape}" for shape in scenes.SHAPES for color in source.colors]
+        self.source, self.listed = source, list[tuple[scenes.Split, int]]()
+        self.classes = [f"{color} {shape}" for shape in SHAPES for color in source.colors]
 
-    def found(self) -> str:
-        """Return what classes there are, for messages."""
+    def describe_classes(self) -> str:
+        """Return a description of the classes for error messages."""
         return f"scenes: {len(self.classes)} classes, one for each shape in each colour"
 
     def items(self, split: scenes.Split, count: int) -> list[tuple[int, int]]:
+        """Return label and number of the first `count` scenes of a split."""
         found = []
         for index in range(count):
             scene = scenes.scene(self.source, split, index)
-            found.append((scene.label(self.source.colors), len(self.drawn)))
-            self.drawn.append((split, index))
+            found.append((scene.label(self.source.colors), len(self.listed)))
+            self.listed.append((split, index))
         return found
 
     def read(self, label: int, item: int) -> Sample:
-        split, index = self.drawn[item]
+        """Return the sample of an item."""
+        split, index = self.listed[item]
         scene = scenes.scene(self.source, split, index)
         buffer = io.BytesIO()
         Image.fromarray(scenes.draw(scene, self.source).transpose(1, 2, 0)).save(buffer, format="PNG")
@@ -120,25 +129,25 @@ class ScenesPool:
 
 
 class FolderPool:
-    """Class sub-folders of image files; a caption beside an image wins over the template.
+    """Class folders of image files. An image's own caption file has precedence over the caption template.
 
-    Every image is decoded before the first one is written, so that the bad ones are known when the split is drawn.
+    Listing the items decodes every image, so that bad samples are known before the dataset is split and written.
     """
 
     def __init__(self, source: ImageFolderSource, folder: str | None) -> None:
         self.root, self.source = Path(source.path), source
         if not self.root.is_dir():
-            raise OnetokError(f"{shown(self.root)}: no such folder (source.path of the dataset)")
+            raise OnetokError(f"{shown_path(self.root)}: no such folder (source.path of the dataset)")
         self.bad = BadSamples(self.root)
         self.folder = self._folder(folder)
         self.classes = class_folders(self.folder, self.bad.add)
         self.labels = {name: label for label, name in enumerate(self.classes)}
         self.names = self._names(source)
-        self.files: list[ImageFile] = []  # of all splits
-        self.checksums = array("I")  # of each with its caption and record
+        self.files: list[ImageFile] = []  # the good samples of all splits, by number
+        self.checksums = array("I")  # CRC-32 of each image with its caption and record
 
     def _names(self, source: ImageFolderSource) -> Sequence[str]:
-        """Return what the classes are called in captions; ImageNet's in the order of the labels."""
+        """Return the class names that captions use, in the order of the labels."""
         if source.caption is None or source.class_names == "folders":
             return self.classes
         return imagenet_names(self.classes, source.class_names, self.root)
@@ -146,35 +155,36 @@ class FolderPool:
     def _folder(self, folder: str | None) -> Path:
         path = self.root / folder if folder else self.root
         if not path.is_dir():
-            raise OnetokError(f"{shown(path)}: no such folder (split of the dataset)")
+            raise OnetokError(f"{shown_path(path)}: no such folder (split of the dataset)")
         return path
 
-    def found(self) -> str:
-        """Return what classes there are, for messages."""
-        names = ", ".join(shown(name) for name in self.classes[:5])
-        listed = f"{shown(self.folder)}: {len(self.classes)} class sub-folders ({names}"
+    def describe_classes(self) -> str:
+        """Return a description of the classes for error messages."""
+        names = ", ".join(shown_path(name) for name in self.classes[:5])
+        listed = f"{shown_path(self.folder)}: {len(self.classes)} class sub-folders ({names}"
         wrong = f", and bad ones: {self.bad.named()}" if self.bad.count else ""
         return f"{listed}{', …' if len(self.classes) > 5 else ''}{wrong})"
 
-    def place(self, label: int) -> str:
-        """Return what to call a class in messages."""
-        return shown(self.folder / self.classes[label])
+    def describe_class(self, label: int) -> str:
+        """Return the name of a class for error messages."""
+        return shown_path(self.folder / self.classes[label])
 
     def items(self, *folders: str | None) -> tuple[list[tuple[int, int]], ...]:
-        """Return label and number of the samples of each folder, without the bad ones.
+        """Return label and number of the good samples of each folder; None is the source folder itself.
 
-        Raises OnetokError for more bad samples than params allow, for a class folder without an image, and for folders
-        that are one and the same: images of validation would be trained on.
+        Raises OnetokError for more bad samples than params allow, for a class folder without a good sample, where the
+        classes of the folders differ, and for folders that are one and the same: images of validation would be
+        trained on.
         """
         paths = [self._folder(folder) for folder in folders]
         for one, other in itertools.combinations(paths, 2):
             if one.samefile(other):
                 raise OnetokError(
-                    f"{shown(other)}: is the same folder as {shown(one)}, expected other images"
+                    f"{shown_path(other)}: is the same folder as {shown_path(one)}, expected other images"
                 )
         classes = [self._classes_of(path) for path in paths]
         listed = [list(self._listed(path, names)) for path, names in zip(paths, classes, strict=True)]
-        self._check(paths, classes, listed)  # before hours of reading
+        self._check(paths, classes, listed)  # errors in names are found before hours of decoding
         usable = [list(self._usable(files)) for files in listed]
         self._check(paths, classes, usable)
         return tuple(usable)
@@ -185,12 +195,12 @@ class FolderPool:
         names = class_folders(folder, self.bad.add)
         for name in names:
             if name not in self.labels:
-                raise OnetokError(f"{shown(folder / name)}: this class is not in the train split")
+                raise OnetokError(f"{shown_path(folder / name)}: this class is not in the train split")
         missing = [name for name in self.classes if name not in set(names)]
         if missing:
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
             expected = "expected every class of the train split"
-            raise OnetokError(f"{shown(folder / missing[0])}: no such class folder{more}, {expected}")
+            raise OnetokError(f"{shown_path(folder / missing[0])}: no such class folder{more}, {expected}")
         return names
 
     def _listed(self, folder: Path, names: list[str]) -> Iterator[tuple[int, ImageFile]]:
@@ -199,8 +209,8 @@ class FolderPool:
                 yield self.labels[name], file
 
     def _usable(self, listed: list[tuple[int, ImageFile]]) -> Iterator[tuple[int, int]]:
-        """Yield label and number of each image that can be read, with what belongs to it."""
-        for label, file in track(listed, f"checking {shown(self.root)}", "images"):
+        """Yield label and number of each image that can be decoded and whose caption and record are valid."""
+        for label, file in track(listed, f"checking {shown_path(self.root)}", "images"):
             try:
                 _, checksum = self._read(label, file)
             except BadSampleError as error:
@@ -214,16 +224,16 @@ class FolderPool:
         self, folders: list[Path], classes: list[list[str]], found: Sequence[Sequence[tuple[int, Any]]]
     ) -> None:
         """Raise OnetokError for more bad samples than params allow, and for a class folder without an image."""
-        self.settle(sum(map(len, found)))
+        self.check_bad_share(sum(map(len, found)))
         for folder, names, samples in zip(folders, classes, found, strict=True):
             filled = {label for label, _ in samples}
             for name in names:
                 if self.labels[name] not in filled:
                     expected = "expected images in it, or no such folder"
-                    raise OnetokError(f"{shown(folder / name)}: no image that can be read, {expected}")
+                    raise OnetokError(f"{shown_path(folder / name)}: no image that can be read, {expected}")
 
-    def settle(self, good: int) -> None:
-        """Raise OnetokError for more bad samples, beside `good` ones, than params allow."""
+    def check_bad_share(self, good: int) -> None:
+        """Raise OnetokError if there are more bad samples than params allow with this number of good ones."""
         if not self.bad.count:
             return
         if self.source.on_bad_sample == "fail":
@@ -236,14 +246,15 @@ class FolderPool:
             )
 
     def read(self, label: int, item: int) -> Sample | None:
-        """Return a sample, or None where it has become a bad one that is skipped."""
+        """Return the sample of an item, or None if its files have changed or vanished and bad samples are skipped.
+
+        Raises BadSampleError in the latter case if params do not skip bad samples.
+        """
         file = self.files[item]
         try:
             sample, checksum = self._read(label, file)
             if checksum != self.checksums[item]:
-                message = (
-                    f"{shown(file.path)}: changed while the dataset was converted, expected files at rest"
-                )
+                message = f"{shown_path(file.path)}: changed while the dataset was converted, expected files at rest"
                 raise BadSampleError(file.path, VANISHED, message)
         except BadSampleError as error:
             self.bad.add(error)
@@ -253,42 +264,44 @@ class FolderPool:
         return sample
 
     def _read(self, label: int, file: ImageFile) -> tuple[Sample, int]:
-        """Return a sample and a checksum of its files. Raises BadSampleError."""
+        """Return a sample and the CRC-32 of its files. Raises BadSampleError where one of them is not valid."""
         path, caption, record = file.path, _caption(self.source.caption, self.names[label]), None
         content = read_file(path, IMAGE_BYTES)
         try:
-            check_shape(decode(content, shown(path)), shown(path))
+            check_shape(decode(content, shown_path(path)), shown_path(path))
         except OnetokError as error:
             raise BadSampleError(path, NO_IMAGE, str(error)) from None
         checksum = zlib.crc32(content)
-        beside, said = path.with_suffix(".txt"), path.with_suffix(".json")
-        if os.path.lexists(beside):
-            text = read_file(beside, TEXT_BYTES)
+        caption_path, record_path = path.with_suffix(".txt"), path.with_suffix(".json")
+        if os.path.lexists(caption_path):
+            text = read_file(caption_path, TEXT_BYTES)
             checksum = zlib.crc32(text, checksum)
             try:
-                caption = text.decode("utf-8-sig")  # from bytes: read as text, line ends would change
+                caption = text.decode("utf-8-sig")  # text mode would translate line ends
             except UnicodeDecodeError as error:
-                message = f"{shown(beside)}: not UTF-8 text ({error.reason})"
-                raise BadSampleError(beside, NO_CAPTION, message) from None
-        if os.path.lexists(said):
-            text = read_file(said, TEXT_BYTES)
+                message = f"{shown_path(caption_path)}: not UTF-8 text ({error.reason})"
+                raise BadSampleError(caption_path, NO_CAPTION, message) from None
+        if os.path.lexists(record_path):
+            text = read_file(record_path, TEXT_BYTES)
             checksum = zlib.crc32(text, checksum)
             try:
-                record = read_record(text, shown(said))
+                record = read_record(text, shown_path(record_path))
             except OnetokError as error:
-                raise BadSampleError(said, NO_RECORD, str(error)) from None
+                raise BadSampleError(record_path, NO_RECORD, str(error)) from None
         key, suffix = _key(file, self.root), path.suffix.lower().lstrip(".")
         return Sample(key, content, suffix, label, caption, record), checksum
 
 
 def _key(file: ImageFile, root: Path) -> str:
-    """Return the key of an image: its path without the suffix, another for every path.
+    """Return the key of an image: its path in the source without the suffix, different for every path.
 
-    What webdataset does not take in a key is spelled %2E, as in URLs. Images that differ in their suffix alone keep it.
+    Characters that webdataset does not allow in a key are percent-encoded, as in URLs. Images whose names differ in the
+    suffix alone keep it.
     """
     path = file.path.relative_to(root)
     key = re.sub(r"[.%\x00-\x1f\x7f]", lambda found: f"%{ord(found[0]):02X}", path.with_suffix("").as_posix())
-    return f"{key}%{path.suffix.lstrip('.')}" if file.shares_name else key  # no suffix is two hex digits
+    # A suffix after % is not mistaken for an encoded character: none of them is two hexadecimal digits.
+    return f"{key}%{path.suffix.lstrip('.')}" if file.shares_name else key
 
 
 def _caption(template: str | None, name: str) -> str | None:
@@ -299,7 +312,7 @@ Pool = DigitsPool | ScenesPool | FolderPool
 
 
 class Split:
-    """The samples of one split: a fixed order, each read when it is asked for."""
+    """The samples of one split in a fixed order, each read when it is iterated over; bad ones are left out."""
 
     def __init__(self, pool: Pool, items: list[tuple[int, int]]) -> None:
         self.pool, self.items = pool, items
@@ -315,33 +328,33 @@ class Split:
 
 
 def read_splits(dataset: Dataset) -> dict[str, Split]:
-    """Return the samples of "train", if there is any, and "val", each in a fixed order.
+    """Return the splits "train" and "val" of a dataset, without those that have no samples.
 
     Raises OnetokError where a folder is missing or empty, for more bad samples than params allow, or where the number
-    of classes differs.
+    of classes is not that of params.
     """
     pool = open_pool(dataset)
     if len(pool.classes) != dataset.classes:
-        raise OnetokError(f"{pool.found()}, expected {dataset.classes} (classes of the dataset)")
+        raise OnetokError(f"{pool.describe_classes()}, expected {dataset.classes} (classes of the dataset)")
     found = zip(("train", "val"), _list(pool, dataset.split), strict=True)
     return {name: Split(pool, items) for name, items in found if items}
 
 
 def report(splits: dict[str, Split], labels: dict[str, NDArray[np.int32]]) -> dict[str, Any]:
-    """Return what became of a source, given the labels of what was written of each split.
+    """Return the report of a conversion: images, classes and skipped samples, given the written labels of each split.
 
-    Raises OnetokError where more samples turned bad meanwhile than params allow.
+    Raises OnetokError where files changed during the conversion and there are now more bad samples than params allow.
     """
     pool = next(iter(splits.values())).pool
     if isinstance(pool, FolderPool):
-        pool.settle(sum(map(len, labels.values())))
+        pool.check_bad_share(sum(map(len, labels.values())))
     counts = {name: np.bincount(found, minlength=len(pool.classes)) for name, found in labels.items()}
     return {
         "images": {name: len(found) for name, found in labels.items()},
         "classes": [
             {
                 "label": label,
-                "name": shown(name),
+                "name": shown_path(name),
                 **{split: int(count[label]) for split, count in counts.items()},
             }
             for label, name in enumerate(pool.classes)
@@ -351,6 +364,7 @@ def report(splits: dict[str, Split], labels: dict[str, NDArray[np.int32]]) -> di
 
 
 def open_pool(dataset: Dataset) -> Pool:
+    """Return the pool of a dataset's source. Raises OnetokError where its folders are missing or unusable."""
     match dataset.source:
         case DigitsSource():
             return DigitsPool(dataset.source)
@@ -367,7 +381,7 @@ _SPLITS = {DigitsPool: "hold-out", ScenesPool: "scenes", FolderPool: "hold-out, 
 def _list(
     pool: Pool, split: HoldOut | SplitFolders | EvaluationOnly | SplitScenes
 ) -> tuple[list[tuple[int, int]], ...]:
-    """Return the items of both splits."""
+    """Return the items of the train and the val split. Raises OnetokError for a split that the source cannot have."""
     match pool, split:
         case ScenesPool(), SplitScenes():
             val = pool.items("val", split.val) + pool.items("held-out", split.held_out)
@@ -388,13 +402,18 @@ def _list(
 def _hold_out(
     pool: DigitsPool | FolderPool, items: list[tuple[int, int]], split: HoldOut
 ) -> tuple[list[tuple[int, int]], ...]:
-    """Draw `per_class` validation items of every class; both parts keep the order of the pool."""
+    """Return train and val items: of every class, `per_class` random ones are val; both keep the order of the pool.
+
+    Raises OnetokError for a class with too few images.
+    """
     labels = np.array([label for label, _ in items])
     held = np.zeros(len(items), dtype=bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         if len(members) <= split.per_class:
-            found = f"{pool.place(int(label))}: {len(members)} images, cannot hold out {split.per_class}"
+            found = (
+                f"{pool.describe_class(int(label))}: {len(members)} images, cannot hold out {split.per_class}"
+            )
             raise OnetokError(f"{found} (split.per_class of the dataset)")
         rng = np.random.default_rng([split.seed, int(label)])
         held[rng.choice(members, split.per_class, replace=False)] = True

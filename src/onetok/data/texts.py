@@ -1,10 +1,15 @@
-"""What a token cache keeps of the texts of its images: captions or their encoder's states, and aesthetic scores.
+"""The texts of a token cache: aesthetic scores, and either the captions themselves or a text encoder's states of them.
 
-aesthetics.npy   (M,) float32
-texts.bin        all captions in UTF-8, one after the other                                    captions as they are
-spans.npy        (M, 2, 2) int64, offset and size of caption and augmented caption, size -1 for none
-sequence.npy     (1 + 2M, T, S) float16, of "", then of caption and augmented caption in turn  what an encoder makes
-pooled.npy       (1 + 2M, P) float16, the same; without an augmented caption the caption's again
+aesthetics.npy   (M,) float32 scores
+
+The captions themselves:
+texts.bin        all captions in UTF-8, one after the other
+spans.npy        (M, 2, 2) int64, offset and size in bytes of caption and augmented caption; size -1 where there is none
+
+A text encoder's states:
+sequence.npy     (1 + 2M, T, S) float16, those of "", then of caption and augmented caption of each image in turn;
+                 without an augmented caption, those of the caption again
+pooled.npy       (1 + 2M, P) float16, in the same order
 
 Legend: M images · b samples · T token ids of a caption · S, P widths of the encoder's states and pooled states.
 """
@@ -15,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -29,19 +34,18 @@ from onetok.data.captions import CaptionTokenizer
 from onetok.data.shards import Shards
 from onetok.data.tokens import TokenCache, to_half
 from onetok.errors import OnetokError
-from onetok.models.text_encoder import CLIP
 
 
 class Texts(NamedTuple):
-    """What is said of an image."""
+    """The captions and the score of one image."""
 
     caption: str
-    augmented: str | None
+    augmented: str | None  # a longer caption that a captioning model wrote
     aesthetic: float
 
 
 def texts_of(shards: Shards, image: int, prefixes: Sequence[str]) -> Texts:
-    """Return what is said of an image, its augmented caption without a prefix.
+    """Return the texts of an image, its augmented caption without the first of `prefixes` that it starts with.
 
     Raises OnetokError for a sample without a caption or a record.
     """
@@ -51,7 +55,7 @@ def texts_of(shards: Shards, image: int, prefixes: Sequence[str]) -> Texts:
 
 
 def without_prefix(caption: str, prefixes: Sequence[str]) -> str:
-    """Return a caption without the first of the prefixes that it starts with, its first letter then a capital."""
+    """Return a caption without the first of `prefixes` that it starts with, the rest with a capital first letter."""
     for prefix in prefixes:
         if caption.startswith(prefix):
             rest = caption.removeprefix(prefix)
@@ -59,8 +63,40 @@ def without_prefix(caption: str, prefixes: Sequence[str]) -> str:
     return caption
 
 
+class TextStates(Protocol):
+    """A text encoder's output for b captions."""
+
+    @property
+    def penultimate(self) -> Tensor:
+        """(b, T, S), the input of the last block."""
+
+    @property
+    def pooled(self) -> Tensor:
+        """(b, P), one projected state of the whole caption."""
+
+
+class TextEncoder(Protocol):
+    """A network that encodes captions, such as onetok.networks.clip."""
+
+    @property
+    def context_length(self) -> int:
+        """T, token ids of a caption."""
+
+    @property
+    def text_width(self) -> int:
+        """S, width of the states."""
+
+    @property
+    def pooled_width(self) -> int:
+        """P, width of the pooled states."""
+
+    def encode_text(self, ids: Tensor) -> TextStates:
+        """Return the states of token ids (b, T) int64."""
+        ...
+
+
 def write_texts(folder: Path, shards: Shards, prefixes: Sequence[str]) -> None:
-    """Write the captions of a split, augmented ones without any of `prefixes`, and the scores.
+    """Write the captions of a split, augmented ones without a leading one of `prefixes`, and the scores.
 
     Raises OnetokError for a sample without a caption or a record.
     """
@@ -79,13 +115,18 @@ def write_texts(folder: Path, shards: Shards, prefixes: Sequence[str]) -> None:
 
 @torch.inference_mode()
 def write_states(
-    folder: Path, shards: Shards, prefixes: Sequence[str], encoder: CLIP, batch: int, device: torch.device
+    folder: Path,
+    shards: Shards,
+    prefixes: Sequence[str],
+    encoder: TextEncoder,
+    batch: int,
+    device: torch.device,
 ) -> None:
-    """Write what `encoder` makes of the captions of a split, `batch` images at a time, and the scores.
+    """Write the encoder's states of the captions of a split, `batch` images at a time, and the scores.
 
-    Augmented captions lose any of `prefixes`.
+    Augmented captions are encoded without a leading one of `prefixes`.
 
-    Raises OnetokError for a sample without a caption or a record, and for states that float16 cannot hold.
+    Raises OnetokError for a sample without a caption or a record, and for states outside float16's range.
     """
     tokenize, rows = CaptionTokenizer(encoder.context_length), 1 + 2 * len(shards)
     scores = np.empty(len(shards), dtype=np.float32)
@@ -118,7 +159,10 @@ def write_states(
 
 
 class TextCache:
-    """Reads one caption of each of some images, the augmented one where it is asked for and there is one."""
+    """Reads, for each of given images, one of its captions or that caption's states, and its aesthetic score.
+
+    Raises OnetokError where the cache holds no texts.
+    """
 
     def __init__(self, folder: Path) -> None:
         path = folder / "aesthetics.npy"
@@ -133,29 +177,28 @@ class TextCache:
         self.arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
 
     def __reduce__(self) -> tuple[type[TextCache], tuple[Path]]:
-        return TextCache, (
-            self.folder,
-        )  # a reading process maps the files itself: pickling would copy them whole
+        return TextCache, (self.folder,)  # so a worker process maps the files itself and gets no copy
 
     def texts(self, images: NDArray[np.int64], augmented: NDArray[np.bool_]) -> list[str]:
+        """Return a caption of each of images (b,): the augmented one where augmented (b,) is true and there is one."""
         spans = self.arrays["spans"][images]  # (b, 2, 2)
         kinds = (augmented & (spans[:, 1, 1] >= 0)).astype(np.int64)
         with (self.folder / "texts.bin").open("rb") as stream:
             return [_read(stream, *span) for span in spans[np.arange(len(images)), kinds]]
 
     def captions(self) -> Iterator[str]:
-        """Yield the captions of every image, then where there are others the augmented ones."""
+        """Yield the caption of every image, then the augmented caption of every image, or again the caption."""
         for augmented in (False, True):
             for start in range(0, len(self.aesthetics), 1000):
                 images = np.arange(start, min(start + 1000, len(self.aesthetics)))
                 yield from self.texts(images, np.full(len(images), augmented))
 
     def states(self, images: NDArray[np.int64], augmented: NDArray[np.bool_]) -> dict[str, Tensor]:
-        """Return `sequence` (b, T, S) and `pooled` (b, P) float32."""
+        """Return `sequence` (b, T, S) and `pooled` (b, P) float32 of the captions that `texts` chooses."""
         return self._rows(1 + 2 * images + augmented)
 
     def empty_states(self) -> dict[str, Tensor]:
-        """Return the same of the empty caption: (1, T, S) and (1, P)."""
+        """Return `sequence` (1, T, S) and `pooled` (1, P) float32 of the empty caption."""
         return self._rows(np.zeros(1, dtype=np.int64))
 
     def _rows(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
@@ -169,7 +212,10 @@ def _read(stream: BinaryIO, offset: int, size: int) -> str:
 
 @dataclass(frozen=True)
 class CaptionedTokens:
-    """Reads training batches of tokens with captions; which caption a sample gets is drawn from (seed, position)."""
+    """Reads training batches of tokens with captions.
+
+    Whether a sample gets its caption or its augmented caption is random, seeded by (seed, position).
+    """
 
     tokens: TokenCache
     texts: TextCache
@@ -178,10 +224,11 @@ class CaptionedTokens:
     tokenize: CaptionTokenizer
 
     def __call__(self, positions: NDArray[np.int64], indices: NDArray[np.int64]) -> Batch:
+        """Return tokens, labels, captions or their states, and scores of samples `indices` (b,) at `positions` (b,)."""
         batch = self.tokens(positions, indices)
         images = indices // self.tokens.views
-        draws = [np.random.default_rng([self.seed, 3, int(position)]).random() for position in positions]
-        augmented = np.array(draws) < self.augmented
+        uniform = [np.random.default_rng([self.seed, 3, int(position)]).random() for position in positions]
+        augmented = np.array(uniform) < self.augmented
         if self.texts.encoded:
             texts = self.texts.states(images, augmented)
         else:

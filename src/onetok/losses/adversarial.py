@@ -1,6 +1,6 @@
 """The GAN terms of tokenizer training: hinge loss, generator term, LeCam regulariser (arXiv 2104.03310).
 
-Legend: B batch · S side of the logit map.
+Legend: B batch · H,W pixels · S side of the logit map.
 """
 
 from __future__ import annotations
@@ -13,47 +13,49 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from onetok.models.discriminator import Discriminator
-
 
 def hinge_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """Return what the discriminator minimises: real logits above 1, fake ones below -1."""
+    """Return the discriminator's loss, a scalar, of logits (B, 1, S, S): 0 if real ones are ≥ 1 and fake ones ≤ -1."""
     return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
 
 
 def generator_loss(fake: Tensor) -> Tensor:
-    """Return what the tokenizer minimises: reconstructions that look real."""
+    """Return the tokenizer's term, a scalar: minus the mean of the logits (B, 1, S, S) of its reconstructions."""
     return -fake.mean()
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarialTerm:
-    """The tokenizer's side of the GAN; a constant weight, not balanced by gradient norms.
+    """The adversarial term of the tokenizer's loss. Its weight is constant, not balanced by gradient norms.
 
-    No module, so that the tokenizer's objective, optimizer and checkpoint do not hold the discriminator.
+    This is no module, so that the discriminator is not part of the tokenizer's objective, optimizer and checkpoint.
     """
 
-    discriminator: Discriminator
+    discriminator: nn.Module  # images (B, 3, H, W) → logits (B, 1, S, S)
     weight: float
-    start: int  # first step in which it counts
+    start: int  # first training step in which the term is added
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return the unweighted term; its gradient reaches the images, not the discriminator."""
+        """Return the unweighted term, a scalar, of reconstructions (B, 3, H, W) near [0, 1].
+
+        Its gradient reaches the images, not the discriminator's parameters.
+        """
         frozen = {name: p.detach() for name, p in self.discriminator.named_parameters()}
-        fake: Tensor = functional_call(self.discriminator, frozen, (images,))
+        fake: Tensor = functional_call(self.discriminator, frozen, (images,))  # (B, 1, S, S)
         return generator_loss(fake.float())
 
 
 class LeCam(nn.Module):
-    """Keep real and fake logits near the running mean of the other kind.
+    """The LeCam regulariser (arXiv 2104.03310), which holds the logits near running means.
 
-    The running means are buffers: they are part of a checkpoint. They follow the mean over all processes, so that a run
-    is the same function of its global batch however many processes share it. In the release each process follows the
-    mean of its own share of the batch, and the first one's means are kept.
+    It penalises real logits above the running mean of fake ones, and fake logits below the running mean of real ones.
+    The running means are buffers, so checkpoints hold them. They follow the mean over all processes, so that a run
+    depends on its global batch and not on the number of processes. In the released code each process follows the mean
+    of its own share of the batch, and the checkpoint holds those of the first process.
     """
 
-    real_mean: Tensor
-    fake_mean: Tensor
+    real_mean: Tensor  # ()
+    fake_mean: Tensor  # ()
 
     def __init__(self, decay: float) -> None:
         super().__init__()
@@ -62,8 +64,8 @@ class LeCam(nn.Module):
         self.register_buffer("fake_mean", torch.zeros(()))
 
     def forward(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Return the penalty, and update the means after their use, in training only."""
-        real_now, fake_now = _mean_over_processes(real), _mean_over_processes(fake)
+        """Return the penalty, a scalar, of logits (B, 1, S, S). In training, update the running means after use."""
+        real_now, fake_now = _mean_over_processes(real), _mean_over_processes(fake)  # () each
         loss = F.relu(real_now - self.fake_mean).square() + F.relu(self.real_mean - fake_now).square()
         if self.training:
             self.real_mean.mul_(self.decay).add_(real_now.detach(), alpha=1 - self.decay)
@@ -72,7 +74,7 @@ class LeCam(nn.Module):
 
 
 class DiscriminatorLoss(nn.Module):
-    """Logits of real and of reconstructed images (B, 1, S, S) → hinge loss plus weighted LeCam penalty."""
+    """The discriminator's loss: logits (B, 1, S, S) of real and reconstructed images → hinge + weighted LeCam term."""
 
     def __init__(self, lecam_weight: float, lecam_decay: float) -> None:
         super().__init__()
@@ -80,6 +82,7 @@ class DiscriminatorLoss(nn.Module):
         self.lecam = LeCam(lecam_decay)
 
     def forward(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Return scalars: the loss `total`, its terms `hinge` and `lecam`, and the mean logits `real` and `fake`."""
         real, fake = real.float(), fake.float()
         hinge, lecam = hinge_loss(real, fake), self.lecam(real, fake)
         return {
@@ -92,9 +95,9 @@ class DiscriminatorLoss(nn.Module):
 
 
 def _mean_over_processes(logits: Tensor) -> Tensor:
-    """Return the mean of the global batch, with the gradient of this process's share.
+    """Return the mean of logits over all processes, a scalar, whose gradient is that of this process's own mean.
 
-    Averaged over processes, as gradients are, these shares are the gradient of a function of the global mean.
+    Training averages gradients over processes; the average is then the gradient of the global mean.
     """
     mean = logits.mean()
     if not dist.is_initialized():

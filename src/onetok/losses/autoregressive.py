@@ -1,4 +1,4 @@
-"""Next-token prediction in any order (RAR, arXiv 2411.00776, section 3.2).
+"""The next-token loss, for tokens in any order (RAR, arXiv 2411.00776, section 3.2).
 
 Legend: B batch · N tokens · V codebook entries.
 """
@@ -11,11 +11,12 @@ from torch import Tensor
 
 
 def next_token_loss(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Return the mean cross-entropy of logits (B, N, V) against targets (B, N) int64, and their accuracy.
+    """Return scalars: `total`, the mean cross-entropy of logits (B, N, V) against targets (B, N) int64, and `accuracy`.
 
-    Place k of both is the k-th token to be predicted: targets follow the order in which tokens are given.
+    Column k of both is the k-th token to be predicted: targets are in the order of prediction, not in raster order.
     """
+    flat = rearrange(logits, "b n v -> (b n) v").float()  # (B·N, V)
     return {
-        "total": F.cross_entropy(rearrange(logits, "b n v -> (b n) v").float(), targets.flatten()),
+        "total": F.cross_entropy(flat, targets.flatten()),
         "accuracy": (logits.argmax(dim=-1) == targets).float().mean().detach(),
     }

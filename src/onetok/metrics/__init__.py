@@ -1,1 +1,1 @@
-"""Metrics as three pure functions each: features → statistics → number. Features come from one pass."""
+"""Metrics as pure functions: features → statistics → number. One pass over the images gives the features of all."""

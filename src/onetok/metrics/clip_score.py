@@ -1,6 +1,6 @@
-"""CLIP score: how near a picture is to its caption (arXiv 2104.08718, without its factor of 2.5).
+"""CLIP score: the cosine similarity of an image and its caption (arXiv 2104.08718, without its factor of 2.5).
 
-Legend: M pictures · P width of the space that CLIP shares.
+Legend: M images · P width of CLIP's shared space.
 """
 
 from __future__ import annotations
@@ -10,6 +10,6 @@ from torch import Tensor
 
 
 def clip_scores(images: Tensor, texts: Tensor) -> Tensor:
-    """Return 100 · max(cosine, 0) of each image (M, P) and its own text (M, P): (M,) float32 in [0, 100]."""
+    """Return 100·max(cosine, 0) of image features and the features of their captions, (M, P) each: (M,) in [0, 100]."""
     cosines = F.cosine_similarity(images.float(), texts.float(), dim=1)  # (M,)
     return 100 * cosines.clamp(min=0)

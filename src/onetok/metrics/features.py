@@ -1,6 +1,6 @@
-"""One pass over images gives what every feature metric needs.
+"""Extraction of the features and logits that FID, Inception Score, precision, recall and accuracy are computed from.
 
-Legend: M images · F features · K classes · D captions · P width of the space that CLIP shares.
+Legend: B batch · M images · H,W pixels · F features · K classes · D captions · P width of CLIP's shared space.
 """
 
 from __future__ import annotations
@@ -16,39 +16,40 @@ from torch import Tensor
 
 from onetok.data.images import to_float
 from onetok.metrics.finite import require_finite
-from onetok.models.text_encoder import CLIP
+from onetok.networks.clip import CLIP
 
 
 class FeatureExtractor(Protocol):
-    """Images (B, 3, H, W) float in [0, 1] → features (B, F) → logits (B, K)."""
+    """A network for metrics: images (B, 3, H, W) float in [0, 1] → features (B, F) → logits (B, K)."""
 
     def features(self, images: Tensor) -> Tensor: ...
 
     def logits(self, features: Tensor) -> Tensor: ...
 
 
-class PerceptualNetwork(FeatureExtractor, Protocol):
-    """A feature extractor whose stages are open: images (B, 3, H, W) → maps [(B, C, h, w)]."""
-
-    def maps(self, images: Tensor) -> list[Tensor]: ...
-
-
 class Features(NamedTuple):
+    """The outputs of a feature extractor for M images."""
+
     features: NDArray[np.float32]  # (M, F)
     logits: NDArray[np.float32]  # (M, K)
 
 
 class CaptionClassifier:
-    """A CLIP as a classifier without training: the logits of an image are its cosines with D captions."""
+    """CLIP as a zero-shot classifier: the logits of an image are its cosine similarities with D captions.
+
+    Captions are given as pooled text states (D, P).
+    """
 
     def __init__(self, model: CLIP, captions: Tensor) -> None:
         self.model = model
-        self.texts = F.normalize(captions, dim=1)  # (D, P), pooled states
+        self.texts = F.normalize(captions, dim=1)  # (D, P)
 
     def features(self, images: Tensor) -> Tensor:
+        """Return CLIP's image features (B, P) of images (B, 3, H, W) float in [0, 1]."""
         return self.model.features(images)  # (B, P)
 
     def logits(self, features: Tensor) -> Tensor:
+        """Return the cosine similarities (B, D) of image features (B, P) with every caption."""
         return F.normalize(features, dim=1) @ self.texts.T  # (B, D)
 
 
@@ -56,9 +57,11 @@ class CaptionClassifier:
 def extract_features(
     extractors: Mapping[str, FeatureExtractor], batches: Iterable[Tensor], device: torch.device
 ) -> dict[str, Features]:
-    """Pass batches of uint8 images (B, 3, H, W) through every extractor, in order; one batch in memory at a time.
+    """Return the features and logits of all images by every extractor, from batches (B, 3, H, W) uint8, in order.
 
-    Raises OnetokError that names the extractor's role and the image for features or logits that are not finite.
+    Only one batch of images is in memory at a time. The keys of `extractors` and of the result are roles.
+
+    Raises OnetokError for features or logits that are not finite; it names the extractor's role and the image.
     """
     found: dict[str, list[Features]] = {role: [] for role in extractors}
     first = 0

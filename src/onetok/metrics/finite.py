@@ -1,4 +1,4 @@
-"""Values that are no numbers, found before arithmetic hides them."""
+"""A check for NaN and infinity before a metric's arithmetic, which could hide them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from onetok.errors import OnetokError
 
 
 def require_finite(rows: NDArray[np.floating[Any]], metric: str, first: int = 0) -> None:
-    """Check that a row of numbers for each image (M, F) has no NaN and no infinity; `first` is the number of row 0.
+    """Raise OnetokError if rows (M, F), one for each image, hold NaN or infinity; `first` is the number of image 0.
 
-    Raises OnetokError that names the metric, the image and the place in its row.
+    The error names the metric, the first such image and the index in its row.
     """
     wrong = np.argwhere(~np.isfinite(rows))
     if len(wrong):
-        image, place = (int(number) for number in wrong[0])
+        image, column = (int(number) for number in wrong[0])
         images = len(np.unique(wrong[:, 0]))
-        found = f"value {place} of image {first + image} is {rows[image, place]}"
+        found = f"value {column} of image {first + image} is {rows[image, column]}"
         raise OnetokError(
             f"{metric}: {found} ({images} of {len(rows)} images have such), expected finite numbers"
         )

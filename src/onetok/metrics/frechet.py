@@ -14,42 +14,44 @@ from onetok.errors import OnetokError
 from onetok.metrics.finite import require_finite
 
 Floats = NDArray[np.float64]
-BLOCK = 16384  # images whose features are in float64 at a time
+BLOCK = 16384  # images whose features are converted to float64 at a time
 
 
 class GaussianStatistics(NamedTuple):
+    """A Gaussian fitted to features."""
+
     mean: Floats  # (F,)
     covariance: Floats  # (F, F), unbiased
 
 
 def gaussian_statistics(features: NDArray[np.floating]) -> GaussianStatistics:
-    """Fit a Gaussian to features (M, F), in float64.
+    """Return the mean and covariance of features (M, F), computed in float64.
 
-    With fewer than F + 1 images the covariance has no full rank: distances then are of the span of these images.
+    With M ≤ F the covariance does not have full rank.
 
-    Raises OnetokError for fewer than two images, whose covariance does not exist, and for features that are not
-    finite.
+    Raises OnetokError for fewer than two images, which have no covariance, and for features that are not finite.
     """
     if len(features) < 2:
         raise OnetokError(f"Fréchet distance: found {len(features)} images, expected at least 2")
     require_finite(features, "Fréchet distance")
     mean = features.mean(axis=0, dtype=np.float64)
     scatter = np.zeros((features.shape[1], features.shape[1]))
-    for start in range(0, len(features), BLOCK):  # never a float64 copy of all features
+    for start in range(0, len(features), BLOCK):  # a float64 copy of all features could exceed the memory
         centred = features[start : start + BLOCK].astype(np.float64) - mean
         scatter += centred.T @ centred
     return GaussianStatistics(mean, scatter / (len(features) - 1))
 
 
 def frechet_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:
-    """Return |μa - μb|² + tr(Σa + Σb - 2 (Σa Σb)^½), which rounding may not bring below 0.
+    """Return ‖μa - μb‖² + tr(Σa + Σb - 2 (Σa Σb)^½), clamped at 0 against rounding.
 
-    The trace of the root is the sum of the roots of the eigenvalues of Σa^½ Σb Σa^½: symmetric, so no complex
-    numbers appear, and a third of the time of a matrix square root.
+    The trace of the matrix square root is computed as the sum of the square roots of the eigenvalues of
+    Σa^½ Σb Σa^½. This matrix is symmetric, so no complex numbers appear, and it takes a third of the time of a matrix
+    square root.
     """
     values, vectors = np.linalg.eigh(a.covariance)
-    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    eigenvalues = np.linalg.eigvalsh(root @ b.covariance @ root)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T  # (F, F), Σa^½
+    eigenvalues = np.linalg.eigvalsh(root @ b.covariance @ root)  # (F,)
     trace_of_root = np.sqrt(np.maximum(eigenvalues, 0)).sum()
     shift = np.square(a.mean - b.mean).sum()
     distance = shift + np.trace(a.covariance) + np.trace(b.covariance) - 2 * trace_of_root

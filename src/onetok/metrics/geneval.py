@@ -1,9 +1,9 @@
-"""GenEval (arXiv 2310.11513): does a picture show what its caption asks for, by a detector of objects.
+"""GenEval (arXiv 2310.11513): does an object detector find in an image what its prompt asks for?
 
-prompts → pictures → detector → right or wrong for each picture → the share that is right in each of six tasks, and
-their mean. Prompts marked `held_out`, of a kind that was never trained on, are scored apart.
+Each image is correct or not; the score of each of six tasks is its share of correct images, the overall score the mean
+of the tasks. Prompts marked `held_out`, combinations that training never showed, are scored separately.
 
-Legend: M pictures · S pixels of their side · q = S/2 of a cell's · T templates · C colours.
+Legend: B, M images · S side of an image in pixels · q = S/2 side of a cell · T templates · C colours.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onetok.data.images import to_float
-from onetok.data.records import Prompt
-from onetok.data.scenes import SHAPES, TASKS, UNREADABLE, coverage, full_color
+from onetok.data.scenes import coverage, full_color
 from onetok.errors import OnetokError
-from onetok.params import Relation, ScenesSource
+from onetok.study.scene_requests import SHAPES, TASKS, UNREADABLE
+from onetok.study.schema.datasets import Relation, ScenesSource
+from onetok.study.schema.records import Prompt
 
-POSITION_MARGIN = 0.1  # of both boxes' sizes: what an offset must exceed to count
-POSITION_SHARE = 0.5  # of the offset's length: what must lie along a direction
+POSITION_MARGIN = 0.1  # a distance counts as far as it exceeds this share of both boxes' summed sizes
+POSITION_SHARE = 0.5  # a direction holds if its component is more than this share of the distance
 
 
-class Seen(NamedTuple):
-    """An object that a detector sees."""
+class Detection(NamedTuple):
+    """A detected object."""
 
     name: str  # class
     color: str | None
@@ -37,26 +38,30 @@ class Seen(NamedTuple):
 
 
 class Detector(Protocol):
-    """Pictures (B, 3, S, S) uint8 → what is seen in each, the surest first."""
+    """An object detector: images (B, 3, S, S) uint8 → the objects in each, by falling confidence."""
 
-    def __call__(self, images: Tensor) -> list[list[Seen]]: ...
+    def __call__(self, images: Tensor) -> list[list[Detection]]: ...
 
 
 class Scores(NamedTuple):
-    tasks: dict[str, float]  # share of pictures that are right
-    overall: float  # mean of the tasks
+    """GenEval's scores of a set of prompts."""
+
+    tasks: dict[str, float]  # share of correct images of each task, in [0, 1]
+    overall: float  # mean over the tasks
 
 
 class GenEval(NamedTuple):
-    usual: Scores
-    held_out: Scores | None  # None where no prompt is held out
-    right: NDArray[np.bool_]  # (M,)
+    """The result of an evaluation."""
+
+    usual: Scores  # of prompts that are not held out
+    held_out: Scores | None  # None if no prompt is held out
+    right: NDArray[np.bool_]  # (M,), whether each image is correct
 
 
-def evaluate(prompts: Sequence[Prompt], seen: Sequence[list[Seen]]) -> GenEval:
-    """Score what is seen in one picture for each prompt, in order.
+def evaluate(prompts: Sequence[Prompt], seen: Sequence[list[Detection]]) -> GenEval:
+    """Return the scores of M images, given the prompt of each and the objects detected in it.
 
-    Raises OnetokError where pictures and prompts differ in number, or one of the six tasks has no usual prompt.
+    Raises OnetokError if the numbers of images and prompts differ, and if a task has no prompt that is not held out.
     """
     if len(seen) != len(prompts):
         raise OnetokError(
@@ -79,12 +84,15 @@ def _scores(tags: NDArray[np.str_], right: NDArray[np.bool_]) -> Scores:
     return Scores(tasks, float(np.mean(list(tasks.values()))))
 
 
-def is_right(prompt: Prompt, seen: Sequence[Seen]) -> bool:
-    """Say whether all that a prompt includes is seen, in colour and place, and nothing that it excludes."""
+def is_right(prompt: Prompt, seen: Sequence[Detection]) -> bool:
+    """Return whether the detected objects match a prompt.
+
+    All objects that it includes must be there, in number, colour and relative position, and none that it excludes.
+    """
     for excluded in prompt.exclude:
         if sum(thing.name == excluded.name for thing in seen) >= excluded.count:
             return False
-    groups: list[list[Seen]] = []
+    groups: list[list[Detection]] = []
     for wanted in prompt.include:
         group = [thing for thing in seen if thing.name == wanted.name][: wanted.count]
         if len(group) < wanted.count:
@@ -100,8 +108,8 @@ def is_right(prompt: Prompt, seen: Sequence[Seen]) -> bool:
     return True
 
 
-def relations(a: Seen, b: Seen) -> set[Relation]:
-    """Return where `a` lies seen from `b`, by the middles of their boxes; near objects have no relation."""
+def relations(a: Detection, b: Detection) -> set[Relation]:
+    """Return the relations of object `a` to object `b`, by the centres of their boxes; near objects have none."""
     (ax, ay, aw, ah), (bx, by, bw, bh) = _middle_and_size(a), _middle_and_size(b)
     offset = np.array([ax - bx, ay - by])
     margin = POSITION_MARGIN * np.array([aw + bw, ah + bh])
@@ -118,7 +126,7 @@ def relations(a: Seen, b: Seen) -> set[Relation]:
     return {relation for relation, holds in found.items() if holds}
 
 
-def _middle_and_size(thing: Seen) -> tuple[float, float, float, float]:
+def _middle_and_size(thing: Detection) -> tuple[float, float, float, float]:
     left, top, right, bottom = thing.box
     return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
 
@@ -127,13 +135,14 @@ def _middle_and_size(thing: Seen) -> tuple[float, float, float, float]:
 
 
 class ScenesExact:
-    """Reads scenes from pixels: in each cell, the nearest of all that the source may draw there, or nothing.
+    """The detector of scenes (data/scenes.py), by template matching: each cell holds one object or none.
 
-    Nearest in squared error over shapes, colours, sides, places and vividness, so that a soft picture is read as
-    what it looks most like. A cell from which more is left over than the faintest shape holds is unreadable.
+    The detected object is the one of least squared error over all shapes, colours, sides, offsets and vividnesses that
+    the source can draw, and slightly beyond. Thereby a blurred image gets the object that it resembles most. If the
+    squared error of the best object exceeds the energy of the faintest possible shape, the cell is unreadable.
     """
 
-    SLACK = 2  # pixels beyond the source's jitter in which shapes are looked for; one beyond its sides
+    SLACK = 2  # pixels by which templates' offsets exceed the source's jitter; sides exceed its sides by one
 
     def __init__(self, source: ScenesSource) -> None:
         self.source, self.cell = source, source.size // 2
@@ -141,47 +150,48 @@ class ScenesExact:
         least, most = source.sides
         sides = range(max(least - 1, 1), most + 2)
         self.templates = list(itertools.product(SHAPES, sides, reach, reach))
-        masks = np.stack([coverage(shape, self.cell, *rest) for shape, *rest in self.templates])
-        colors = np.stack([full_color(color)[:, 0, 0] for color in source.colors])
+        masks = np.stack([coverage(shape, self.cell, *rest) for shape, *rest in self.templates])  # (T, q, q)
+        colors = np.stack([full_color(color)[:, 0, 0] for color in source.colors])  # (C, 3)
         self.masks = torch.from_numpy(masks).float().flatten(1)  # (T, q²)
         self.colors = torch.from_numpy(colors).float()  # (C, 3)
         self.norms = self.masks.square().sum(1) * self.colors.square().sum(1)[:, None]  # (C, T)
+        # Which templates the source can draw, (T,), and the energy of the faintest shape among them.
         real = torch.tensor(
             [side >= least and max(-x, x, -y, y) <= source.jitter for _, side, x, y in self.templates]
         )
         self.limit = source.vividness[0] ** 2 * self.norms[:, real].min()
 
     @torch.inference_mode()
-    def __call__(self, images: Tensor) -> list[list[Seen]]:
-        """Read pictures (B, 3, S, S) uint8."""
+    def __call__(self, images: Tensor) -> list[list[Detection]]:
+        """Return the objects in images (B, 3, S, S) uint8. Raises OnetokError for another shape or dtype."""
         side = self.source.size
         if images.shape[1:] != (3, side, side) or images.dtype != torch.uint8:
             found = f"{tuple(images.shape)} {images.dtype}"
             raise OnetokError(
                 f"scenes-exact: found pictures {found}, expected (B, 3, {side}, {side}) torch.uint8"
             )
-        cells = rearrange(to_float(images.cpu()), "b k (y h) (x w) -> (b y x) k (h w)", y=2, x=2)
+        pixels = to_float(images.cpu())  # (B, 3, S, S)
+        cells = rearrange(pixels, "b k (y h) (x w) -> (b y x) k (h w)", y=2, x=2)  # (4B, 3, q²)
         projected = torch.einsum("nkp,tp->nkt", cells, self.masks)  # (4B, 3, T)
         products = torch.einsum("ck,nkt->nct", self.colors, projected)  # (4B, C, T)
-        vividness = (products / self.norms).clamp(*self.source.vividness)
-        gains = vividness * (
-            2 * products - vividness * self.norms
-        )  # (4B, C, T), how much less error than empty
-        gain, best = gains.flatten(1).max(dim=1)
-        left = cells.square().sum(dim=(1, 2)) - gain.clamp(min=0)
-        readings = [
-            self._read(cell % 4, *row)
-            for cell, row in enumerate(zip(gain.tolist(), best.tolist(), left.tolist(), strict=True))
+        vividness = (products / self.norms).clamp(*self.source.vividness)  # (4B, C, T), the best of each
+        # By how much the squared error of each template is less than that of an empty cell.
+        gains = vividness * (2 * products - vividness * self.norms)  # (4B, C, T)
+        gain, best = gains.flatten(1).max(dim=1)  # (4B,) each
+        error = cells.square().sum(dim=(1, 2)) - gain.clamp(min=0)  # (4B,)
+        detected = [
+            self._detect(cell % 4, *row)
+            for cell, row in enumerate(zip(gain.tolist(), best.tolist(), error.tolist(), strict=True))
         ]
-        return [[thing for thing in readings[i : i + 4] if thing] for i in range(0, len(readings), 4)]
+        return [[thing for thing in detected[i : i + 4] if thing] for i in range(0, len(detected), 4)]
 
-    def _read(self, cell: int, gain: float, best: int, left: float) -> Seen | None:
+    def _detect(self, cell: int, gain: float, best: int, error: float) -> Detection | None:
         color, template = divmod(best, len(self.templates))
         shape, side, right, down = self.templates[template]
         y, x = (self.cell * (step + 0.5) for step in divmod(cell, 2))
-        if left > self.limit:
-            return Seen(UNREADABLE, None, (x, y, x, y))
+        if error > self.limit:
+            return Detection(UNREADABLE, None, (x, y, x, y))
         if gain <= 0:
             return None
         x, y, half = x + right, y + down, side / 2
-        return Seen(shape, self.source.colors[color], (x - half, y - half, x + half, y + half))
+        return Detection(shape, self.source.colors[color], (x - half, y - half, x + half, y + half))

@@ -1,13 +1,14 @@
-"""Which numbers a benchmark takes from features: suites of the pure metrics, by their names in tables.
+"""The metrics that a benchmark computes from features, by their names in score files.
 
-    rfid / fid              Fréchet distance of reconstructions / samples to the reference, not to be compared
-    accuracy                share of images that the extractor puts into the class they should show
-    accuracy_real           the same of the reference images: the ceiling
-    inception_score         and its standard deviation over splits
-    features                numbers that the extractor makes of an image
-    precision, recall       inside the k-nearest manifold of the other set
+    rfid / fid              Fréchet distance of reconstructions / samples to the reference images; the two are not
+                            comparable, since reconstructions are compared with their own originals
+    accuracy                share of images that the extractor assigns to their class
+    accuracy_real           the same share of the reference images, an upper bound for good images
+    inception_score         its mean over splits; inception_score_std their standard deviation
+    features                F, the number of features of an image
+    precision, recall       shares of images inside the manifold of the other set
 
-A suffix `_judge` marks the same number by a second, independently trained extractor.
+The suffix `_judge`, which callers add, marks the same metric by a second feature extractor, trained independently.
 """
 
 from __future__ import annotations
@@ -28,18 +29,20 @@ Labels = NDArray[np.integer[Any]]
 
 
 class Splits(NamedTuple):
-    """How an inception score's images are cut into parts."""
+    """How images are divided into parts for the Inception Score."""
 
     number: int
-    shuffle_seed: int | None  # None where there is one split
+    shuffle_seed: int | None  # images are shuffled by this seed first; None keeps their order
 
 
 def reconstruction_suite(
     reference: Features, rebuilt: Features, labels: Labels | None, *, splits: Splits
 ) -> dict[str, float]:
-    """Compare reconstructions with the originals, image by image in the same order.
+    """Return the metrics of reconstructions, given the features of originals and reconstructions in the same order.
 
-    `labels` are None where the extractor has other classes than the images.
+    Accuracies need the images' class labels (M,); `labels` is None if the extractor's classes are not the images'.
+
+    Raises OnetokError as the single metrics do.
     """
     score = _inception_score(rebuilt, splits)
     scores = {
@@ -63,12 +66,13 @@ def generation_suite(
     manifold_images: int,
     neighbours: int,
 ) -> dict[str, float]:
-    """Compare samples, made for `labels`, with reference images in any order.
+    """Return the metrics of samples, given their features and those of the reference images, in any order.
 
-    Precision and recall take `manifold_images` of the reference, spread evenly over it: their cost grows with the
-    square.
+    Precision and recall use `manifold_images` evenly spaced ones of the reference images, because their cost grows with
+    the square of the number. Accuracy needs the class labels (M,) that the samples were conditioned on; `labels` is
+    None if the extractor's classes are not theirs.
 
-    `labels` are None where the extractor has other classes than the images.
+    Raises OnetokError if there are fewer reference images than `manifold_images`, and as the single metrics do.
     """
     score = _inception_score(samples, splits)
     if manifold_images > len(reference.features):

@@ -1,1 +1,1 @@
-"""Sampling: schedules, guidance, per-image randomness, and the loops that masked generators share."""
+"""Sampling: mask schedules, guidance, per-image randomness, and the sampling loop of masked generators."""

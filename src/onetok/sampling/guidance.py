@@ -1,75 +1,49 @@
 """Classifier-free guidance of token generators, as each paper's released sampler applies it.
 
-Legend: s step · S steps · r = (s+1)/S · g scale. g = 0 stands for no guidance in every form of `Guidance`. The neutral
-scale of power-cosine is 1, and so is that of `RevealGuidance`, which knows no g = 0.
+A scale g of 0 means no guidance, for every kind of schedule. For "power-cosine", a scale of 1 has no effect either.
+MaskGen-KL's guidance is in systems/maskgen/sampling.py.
+
+Legend: s step, from 0 · S steps · r = (s+1)/S · g guidance scale · w guidance weight.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from torch import Tensor
 
-GUIDANCE_KINDS = (
-    "constant",  # MaskGIT's
-    "linear",  # TiTok's
-    "power-cosine",  # TiTok's and RAR's
-    "maskgen-linear",
-    "maskgen-cosine",  # MaskGen-VQ's, by its released sampler's default
-    "maskgen-flipped-cosine",
-)
+from onetok.study.schema.sampling import Guidance
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Guidance:
-    kind: str  # one of GUIDANCE_KINDS
-    scale: float  # g
-    power: float  # exponent p of the cosines
+def guidance_weight(guidance: Guidance, step: int, steps: int) -> float:
+    """Return the weight w in conditional + w·(conditional - unconditional) at step s of S.
 
-    def weight(self, step: int, steps: int) -> float:
-        """Return w of cond + (cond - uncond)·w at step s of S; at 0 the unconditional branch has no effect."""
-        if self.scale == 0:
-            return 0.0
-        r = (step + 1) / steps
-        match self.kind:
-            case "constant":
-                return self.scale
-            case "linear":
-                return self.scale * step / steps
-            case "power-cosine":
-                ramp = (1 - math.cos(math.pi * (step / steps) ** self.power)) / 2
-                return (self.scale - 1) * ramp
-            case "maskgen-linear":
-                return 1 + (self.scale - 1) * r
-            case "maskgen-cosine":
-                return 1 + (self.scale - 1) * (1 - math.cos(math.pi * r**self.power)) / 2
-            case "maskgen-flipped-cosine":
-                return 1 + (self.scale - 1) * math.cos(math.pi * r**self.power) / 2
-        raise ValueError(f"guidance {self.kind!r}, expected one of {', '.join(GUIDANCE_KINDS)}")
-
-    def weights(self, steps: int) -> list[float]:
-        """Return w at every step."""
-        return [self.weight(step, steps) for step in range(steps)]
+    At w = 0 the unconditional branch has no effect and need not be computed.
+    """
+    if guidance.scale == 0:
+        return 0.0
+    r = (step + 1) / steps
+    match guidance.kind:
+        case "constant":  # MaskGIT
+            return guidance.scale
+        case "linear":  # TiTok
+            return guidance.scale * step / steps
+        case "power-cosine":  # TiTok and RAR
+            ramp = (1 - math.cos(math.pi * (step / steps) ** guidance.power)) / 2
+            return (guidance.scale - 1) * ramp
+        case "maskgen-linear":
+            return 1 + (guidance.scale - 1) * r
+        case "maskgen-cosine":  # the default of MaskGen-VQ's released sampler
+            return 1 + (guidance.scale - 1) * (1 - math.cos(math.pi * r**guidance.power)) / 2
+        case "maskgen-flipped-cosine":
+            return 1 + (guidance.scale - 1) * math.cos(math.pi * r**guidance.power) / 2
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RevealGuidance:
-    """MaskGen-KL's guidance, which grows with the tokens that are known."""
-
-    kind: str  # constant or linear
-    scale: float  # g, at least 1; 1 is no guidance
-
-    def weight(self, masked: int, tokens: int) -> float:
-        """Return w of cond + (cond - uncond)·w in a round after which `masked` of `tokens` stay masked."""
-        match self.kind:
-            case "constant":
-                return self.scale - 1
-            case "linear":
-                return (self.scale - 1) * (tokens - masked) / tokens
-        raise ValueError(f"guidance {self.kind!r}, expected constant or linear")
+def guidance_weights(guidance: Guidance, steps: int) -> list[float]:
+    """Return the weight w at every step 0 … S-1."""
+    return [guidance_weight(guidance, step, steps) for step in range(steps)]
 
 
 def guided(conditional: Tensor, unconditional: Tensor, weight: float | Tensor) -> Tensor:
-    """Return logits (or another prediction) pushed away from the unconditional ones, both of one shape."""
+    """Return conditional + weight·(conditional - unconditional), for logits or other predictions of one shape."""
     return conditional + (conditional - unconditional) * weight

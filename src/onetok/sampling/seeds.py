@@ -1,6 +1,6 @@
-"""Per-image randomness: image i of a study is drawn from its own generator, seeded by (study seed, i).
+"""Per-image randomness: image i of a study is sampled with its own random generator, seeded by (seed of params, i).
 
-So an image does not depend on the batch it was drawn in, nor on the number of processes.
+An image therefore does not depend on the batch in which it is sampled, nor on the number of processes.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from torch import Tensor
 
 
 class ImageRandom:
-    """One random stream for each image of a batch."""
+    """The random generators of a batch of B images; each call takes the next numbers of every image's stream."""
 
     def __init__(self, seed: int, images: Sequence[int], device: torch.device) -> None:
         self.generators = [_generator(seed, image, device) for image in images]
         self.device = device
 
     def uniform(self, *shape: int) -> Tensor:
-        """Return (B, *shape) float32 in [0, 1), row i from the stream of image i."""
+        """Return (B, *shape) float32 uniform in [0, 1), row i from the stream of image i."""
         rows = [torch.rand(shape, generator=g, device=self.device) for g in self.generators]
         return torch.stack(rows)
 
@@ -30,7 +30,7 @@ class ImageRandom:
         return torch.stack(rows)
 
     def gumbel(self, *shape: int) -> Tensor:
-        """Return (B, *shape) standard Gumbel noise, both logarithms clamped at 1e-20."""
+        """Return (B, *shape) float32 standard Gumbel noise, -ln(-ln u) with both logarithms' arguments ≥ 1e-20."""
         u = self.uniform(*shape)
         return -(-u.clamp(min=1e-20).log()).clamp(min=1e-20).log()
 

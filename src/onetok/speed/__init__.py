@@ -1,1 +1,1 @@
-"""How fast a system runs here, beside the time that its products alone take here."""
+"""Speed of tokenizers and generators on a machine, compared with lower bounds that are measured on the same machine."""

@@ -1,4 +1,4 @@
-"""Seconds of a call on a device: by the wall on a CPU, by events on a GPU, which runs behind its caller."""
+"""The time of a call on a device: wall-clock time on a CPU, CUDA events on a GPU, whose work is asynchronous."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import torch
 
 @dataclass(frozen=True)
 class Clock:
+    """Times calls whose work is on `device`."""
+
     device: torch.device
 
     def seconds(self, call: Callable[[], object], repetitions: int = 1) -> float:
-        """Return the seconds of `repetitions` calls one after another, all work on the device included."""
+        """Return the time in seconds of `repetitions` consecutive calls, until all their work on the device is done."""
         if self.device.type == "cuda":
             return self._on_gpu(call, repetitions)
         started = time.perf_counter()

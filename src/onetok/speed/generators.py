@@ -1,4 +1,9 @@
-"""What is timed of a generator: drawing the tokens of a batch, with random weights. Decoding is the tokenizer's."""
+"""The speed of generators: the time to sample the tokens of a batch, with random weights, compared with its roofline.
+
+Decoding tokens to images is measured with the tokenizer.
+
+Legend: B batch.
+"""
 
 from __future__ import annotations
 
@@ -12,85 +17,91 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onetok import params
-from onetok.derived import TokenShape, pretrained_of, text_shape, token_shape, tokenizer_of
 from onetok.errors import OnetokError
-from onetok.models.mmdit import TextCondition
-from onetok.published import GeneratorEntry, build_published_generator
-from onetok.registry import build_generator, build_sampling
+from onetok.nn.protocols import Generator
+from onetok.nn.text_condition import TextCondition
 from onetok.sampling.seeds import ImageRandom
 from onetok.speed.clock import Clock
 from onetok.speed.machine import Machine, Rates
 from onetok.speed.measure import Case, Measurement
 from onetok.speed.steps import Work, work_of
+from onetok.study.schema.sampling import SamplingEntry
+from onetok.study.schema.study import Study
+from onetok.systems.records import GeneratorSystem, Shapes
+from onetok.systems.registry import build_generator, generator_system, shapes_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, kw_only=True)
-class System:
-    """A generator and how it is sampled, as params have it."""
+class MeasuredGenerator:
+    """A generator of params and the settings with which it is sampled."""
 
-    generator: params.TrainedGenerator | GeneratorEntry | params.UnreleasedGenerator
-    shape: TokenShape
-    sampling: params.Sampling
-    study: params.Study  # where the generator's entry stands, with what it names
+    entry: (
+        Any  # the generator's params; for a fine-tuned one those of its first stage, which define the model
+    )
+    shapes: Shapes
+    sampling: SamplingEntry
 
 
-def system_of(study: params.Study, samples: str) -> System:
-    """Return the system that draws an entry of samples."""
+def generator_of(study: Study, samples: str) -> MeasuredGenerator:
+    """Return the generator and the sampling settings of an entry of samples in params."""
     entry = study.samples[samples]
     generator = study.generators[entry.generator]
-    shape = token_shape(study, study.tokenizers[tokenizer_of(study, generator)])
-    return System(generator=generator, shape=shape, sampling=entry.sampling, study=study)
+    return MeasuredGenerator(
+        entry=generator.first_stage(study), shapes=shapes_of(study, generator), sampling=entry.sampling
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingCase(Case):
+    """The call that samples a batch, and its model."""
+
     model: nn.Module
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingMeasurement(Measurement):
+    """The time of sampling a batch; `lower_bound` is its roofline."""
+
     work: Work
-    rates: Rates  # medians over rounds
+    rates: Rates  # the machine's, medians over rounds
 
     def details(self) -> dict[str, Any]:
         return {
             **asdict(self.rates),
-            "steps_bound_by_reading": self.work.steps_bound_by_reading(self.rates),
+            "steps_bound_by_reading": self.work.bandwidth_bound_steps(self.rates),
             "steps": self.work.summary(),
         }
 
 
 def sampling_case(
-    system: System, batch: int, precision: str, compiled: bool, seed: int, device: torch.device
+    measured: MeasuredGenerator, batch: int, precision: str, compiled: bool, seed: int, device: torch.device
 ) -> SamplingCase:
-    """Return the case of drawing a batch of images of different classes or captions.
+    """Return the case of sampling `batch` images of different classes or captions.
 
-    Raises OnetokError where it is to be compiled and cannot be.
+    Raises OnetokError if `compiled` is asked for and the system has no compiled sampler, or no C++ compiler is found.
     """
     torch.manual_seed(seed)
-    model = build_untrained(system).eval().requires_grad_(False).to(device, DTYPES[precision])
-    sampling = build_sampling(system.sampling)
-    condition = build_condition(system, model, batch, device)
-
+    model = build_generator(measured.entry, measured.shapes)
+    model = model.eval().requires_grad_(False).to(device, DTYPES[precision])
+    system = generator_system(model)
+    settings = measured.sampling
+    condition = random_condition(model, measured.shapes, batch, device)
     if compiled:
-        _check_compiling(model, device)
+        _check_compiling(system, device)
 
     def call(compiled: bool) -> Tensor:
-        model.compiled = compiled
-        tokens: Tensor = model.sample(condition, sampling, ImageRandom(seed, range(batch), device))
-        return tokens
+        random = ImageRandom(seed, range(batch), device)
+        return system.sample(model, condition, settings, random, compiled=compiled)
 
     return SamplingCase(call=partial(call, compiled), plain=partial(call, False), images=batch, model=model)
 
 
-def _check_compiling(model: nn.Module, device: torch.device) -> None:
-    if not hasattr(model, "compiled"):
-        raise OnetokError(
-            f"compiled: found true, expected false: {type(model).__name__} has no compiled sampler"
-        )
+def _check_compiling(system: GeneratorSystem, device: torch.device) -> None:
+    if not system.compiles:
+        name = system.model.__name__
+        raise OnetokError(f"compiled: found true, expected false: {name} has no compiled sampler")
     compiler = os.environ.get("CXX", "g++")
     if device.type == "cpu" and shutil.which(compiler) is None:
         raise OnetokError(
@@ -98,52 +109,43 @@ def _check_compiling(model: nn.Module, device: torch.device) -> None:
         )
 
 
-def build_untrained(system: System) -> Any:
-    """Return the model of a generator of params, trained here or published, with weights as they start."""
-    generator = system.generator
-    if isinstance(generator, params.FineTunedGenerator):
-        generator = pretrained_of(system.study, generator)
-    if isinstance(generator, params.TrainedGenerator):
-        return build_generator(system.study, generator)
-    return build_published_generator(generator, system.shape)
+def random_condition(model: Generator, shapes: Shapes, batch: int, device: torch.device) -> Any:
+    """Return a condition for B images: class labels (B,) in turn, or random text states of captions of full length."""
+    if model.classes is not None:
+        return torch.arange(batch, device=device) % model.classes
+    assert shapes.text is not None
+    return random_texts(model, batch, shapes.text.length, device)
 
 
-def build_condition(system: System, model: Any, batch: int, device: torch.device) -> Any:
-    """Return what a batch is drawn of: classes in turn, or random states of captions of full length."""
-    generator = system.generator
-    if not isinstance(generator, params.TextGenerator | params.PublishedTextGenerator):
-        return torch.arange(batch, device=device) % model.config.classes
-    return random_texts(model, batch, text_shape(system.study, generator.text).length, device)
-
-
-def random_texts(model: Any, batch: int, length: int, device: torch.device) -> TextCondition:
-    """Return the condition of captions that no text encoder has read: values do not change the time."""
-    dtype, backbone = next(model.parameters()).dtype, model.config.backbone
-    sequence = torch.randn(batch + 1, length, backbone.text_width, device=device).to(dtype)
-    pooled = torch.randn(batch + 1, backbone.pooled_width, device=device).to(dtype)
+def random_texts(model: Generator, batch: int, length: int, device: torch.device) -> TextCondition:
+    """Return a condition of B captions with random text states, since values do not change the time."""
+    dtype, text = next(model.parameters()).dtype, model.text_widths
+    assert text is not None and text.pooled is not None
+    sequence = torch.randn(batch + 1, length, text.states, device=device).to(dtype)
+    pooled = torch.randn(batch + 1, text.pooled, device=device).to(dtype)
     aesthetic = torch.full((batch,), 6.0, device=device)
     return TextCondition(sequence[1:], pooled[1:], aesthetic, sequence[0], pooled[0])
 
 
 @torch.inference_mode()
 def measure_sampling(case: SamplingCase, rounds: int, device: torch.device) -> SamplingMeasurement:
-    """Time a case whole; each round measures the machine, times the call, and measures the machine again."""
+    """Time a case; each round measures the machine's rates, times the call, and measures the rates again."""
     work = work_of(case.model, case.plain)
     clock = Clock(device)
     machine = Machine(clock, next(case.model.parameters()).dtype)
-    case.call()  # packs weights, fills caches
+    case.call()  # for warm-up: packs weights and fills caches
     calls: list[float] = []
     rates: list[Rates] = []
     for _ in range(rounds):
         before = machine.probe()
         calls.append(clock.seconds(case.call))
         rates.append(mean(before, machine.probe()))
-    floors = [work.seconds(rate) for rate in rates]
+    bounds = [work.seconds(rate) for rate in rates]
     return SamplingMeasurement(
         images=case.images,
         seconds=statistics.median(calls),
-        floor=statistics.median(floors),
-        ratios=tuple(a / b for a, b in zip(calls, floors, strict=True)),
+        lower_bound=statistics.median(bounds),
+        ratios=tuple(a / b for a, b in zip(calls, bounds, strict=True)),
         flops=work.flops,
         work=work,
         rates=Rates(
@@ -154,6 +156,7 @@ def measure_sampling(case: SamplingCase, rounds: int, device: torch.device) -> S
 
 
 def mean(a: Rates, b: Rates) -> Rates:
+    """Return the mean of two measurements of a machine's rates."""
     return Rates(
         bandwidth=(a.bandwidth + b.bandwidth) / 2,
         flops_per_second=(a.flops_per_second + b.flops_per_second) / 2,

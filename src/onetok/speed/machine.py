@@ -1,6 +1,6 @@
-"""What the machine can do at most: the rate at which it reads memory, and the rate at which it multiplies matrices.
+"""The peak rates of a machine: memory bandwidth and floating-point operations per second of matrix products.
 
-Both are measured where they are used, beside what they are compared with: on a shared machine they drift.
+Both are measured right before and after the calls that they are compared with, because on a shared machine they drift.
 """
 
 from __future__ import annotations
@@ -13,28 +13,30 @@ import torch
 from torch import Tensor
 
 from onetok.speed.clock import Clock
-from onetok.speed.floor import Floor
+from onetok.speed.lower_bound import LowerBound
 from onetok.speed.products import MatrixProduct
 
-READ_BYTES = 2**29  # of the matrix that is read, far more than a last-level cache holds
-MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}  # of the square product
-READS, PRODUCTS = 4, 2  # of one probe: both take a few tenths of a second on a CPU core
+READ_BYTES = 2**29  # size of the matrix for the bandwidth, far more than a last-level cache holds
+MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices for the product
+READS, PRODUCTS = 4, 2  # repetitions in one probe: each takes a few tenths of a second on a CPU core
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    bandwidth: float  # bytes/s
-    flops_per_second: float
+    """The peak rates of a machine."""
+
+    bandwidth: float  # of loads from memory, in bytes/s
+    flops_per_second: float  # of a large matrix product
 
 
 class Machine:
-    """A large matrix to be read, and a large product; made once, in the type of the weights."""
+    """Measures a machine's rates with a large matrix and a large product in the dtype of the weights."""
 
     def __init__(self, clock: Clock, dtype: torch.dtype) -> None:
         self.clock = clock
         side = MATRIX_SIDE[clock.device.type]
         self.product = MatrixProduct(batch=1, rows=side, inner=side, columns=side, dtype=dtype)
-        self.multiply = Floor(Counter({self.product: PRODUCTS}), clock)
+        self.multiply = LowerBound(Counter({self.product: PRODUCTS}), clock)
         self.read = self._fastest_read(dtype)
 
     def probe(self) -> Rates:
@@ -47,7 +49,7 @@ class Machine:
         )
 
     def _fastest_read(self, dtype: torch.dtype) -> Callable[[], Tensor]:
-        """Return the fastest of the ways to read all of a matrix once: a sum, and products with a vector."""
+        """Return the fastest operation that loads a whole matrix once: a sum, or a product with a vector."""
         columns = 8192
         matrix = torch.ones(READ_BYTES // dtype.itemsize // columns, columns, device=self.clock.device)
         matrix = matrix.to(dtype)

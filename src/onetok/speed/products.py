@@ -1,9 +1,9 @@
-"""Which products a call computes: every matrix product and every convolution, with shapes, type and count.
+"""Records the products of a call: every matrix product and every convolution, with shapes, dtype and count.
 
-They are what cannot be left out of a model; norms, activations, softmaxes and copies are what a fast
-implementation hides. Biases are not counted. Attention counts as its two batched products.
+The time of the products is a lower bound of the call's time, since a fast implementation can overlap norms,
+activations, softmax and copies with them. Biases are not counted. Attention counts as two batched matrix products.
 
-Legend: G products in a batch · M rows · K inner size · N columns · B batch · C channels.
+Legend: G products in a batch · M rows · K inner size · N columns · B batch · C channels · H,W pixels.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ aten = torch.ops.aten
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MatrixProduct:
-    """(G, M, K) times (G, K, N)."""
+    """A batched matrix product: (G, M, K) times (G, K, N)."""
 
     batch: int  # G
     rows: int  # M
@@ -34,11 +34,14 @@ class MatrixProduct:
 
     @property
     def flops(self) -> int:
+        """Return its floating-point operations: a multiplication and an addition for each term."""
         return 2 * self.batch * self.rows * self.inner * self.columns
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Convolution:
+    """A 2D convolution."""
+
     images: tuple[int, ...]  # (B, C, H, W)
     weight: tuple[int, ...]  # (C out, C in of a group, kernel height, kernel width)
     stride: tuple[int, ...]
@@ -50,6 +53,7 @@ class Convolution:
 
     @property
     def flops(self) -> int:
+        """Return its floating-point operations: a multiplication and an addition for each term."""
         return 2 * math.prod(self.outputs) * math.prod(self.weight[1:])
 
 
@@ -59,9 +63,10 @@ Products = Counter[Product]
 
 @torch.no_grad()
 def record_products(call: Callable[[], object]) -> Products:
-    """Run `call` once, uncompiled, and return its products with their counts.
+    """Run `call`, which must not be compiled, once and return its products with their counts.
 
-    Raises NotImplementedError for a product of a form that this page does not know: none is passed over.
+    Raises NotImplementedError for an operator that computes products and that this module does not know, so that none
+    is missing.
     """
     recorder = _Recorder()
     with recorder:
@@ -70,15 +75,17 @@ def record_products(call: Callable[[], object]) -> Products:
 
 
 class Part(NamedTuple):
-    start: nn.Module | None  # whose call began it; None before the first
+    """A part of a call."""
+
+    start: nn.Module | None  # the module whose call began it; None for what comes before the first of these
     products: Products
 
 
 @torch.no_grad()
 def record_parts(call: Callable[[], object], starts: Iterable[nn.Module]) -> list[Part]:
-    """Run `call` once and return its products before the first call of any of `starts`, then from each to the next.
+    """Run `call` once and return its products in parts; each call of one of the modules `starts` begins a new part.
 
-    Raises NotImplementedError as record_products.
+    Raises NotImplementedError as record_products does.
     """
     recorder = _Recorder()
     parts = [Part(None, recorder.found)]
@@ -98,6 +105,7 @@ def record_parts(call: Callable[[], object], starts: Iterable[nn.Module]) -> lis
 
 
 def total_flops(products: Products) -> int:
+    """Return the floating-point operations of all products."""
     return sum(product.flops * count for product, count in products.items())
 
 
@@ -110,7 +118,7 @@ class _Recorder(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func is not torch.ops.prim.device.default:
-            with self:  # in inference mode a composite operator, as linear is, arrives whole
+            with self:  # in inference mode composite operators, such as linear, arrive undecomposed
                 parts = func.decompose(*args, **(kwargs or {}))
             if parts is not NotImplemented:
                 return parts
@@ -128,7 +136,7 @@ class _Recorder(TorchDispatchMode):
         return out
 
 
-# Operator → place of the first factor among its arguments.
+# Operator → index of the first factor among its arguments.
 MATRIX = {aten.mm: 0, aten.bmm: 0, aten.addmm: 1, aten.baddbmm: 1}
 ATTENTION = {
     aten._scaled_dot_product_flash_attention_for_cpu,
@@ -137,7 +145,8 @@ ATTENTION = {
     aten._scaled_dot_product_cudnn_attention,
 }
 
-UNLISTED = ("attention", "linear_pointwise")  # torch's list lacks attention on a CPU, and packed weights
+# Names of operators that compute products but are missing from torch's registry: CPU attention, and packed weights.
+UNLISTED = ("attention", "linear_pointwise")
 
 
 def _matrix_product(a: Tensor, b: Tensor) -> MatrixProduct:

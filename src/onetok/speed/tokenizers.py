@@ -1,4 +1,7 @@
-"""What is timed of a tokenizer: encode and decode, with random weights, since values do not change the time."""
+"""The speed of tokenizers: the time to encode and to decode a batch, with random weights.
+
+Values do not change the time.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,21 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from onetok import params
-from onetok.models.quantizers import Tokens, VectorQuantizer
-from onetok.models.tatitok import TATiTokConfig
-from onetok.models.vqgan import VQGAN
-from onetok.published import Entry, build_published
-from onetok.registry import build_tokenizer
+from onetok.nn.protocols import Tokenizer
+from onetok.nn.quantizers import Tokens, VectorQuantizer
 from onetok.speed.measure import Case
+from onetok.study.schema.speeds import Execution
+from onetok.systems.registry import build_tokenizer
+from onetok.systems.saved import CPU, StudyArtefacts
 
 Direction = Literal["encode", "decode"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
 
 def tokenizer_case(
-    entry: Any, execution: params.Execution, seed: int, direction: Direction, device: torch.device
+    entry: Any, execution: Execution, seed: int, direction: Direction, device: torch.device
 ) -> Case:
-    """Return the case of one direction of a tokenizer of params, on inputs drawn from `seed`."""
+    """Return the case of encoding or decoding with a tokenizer of params, on random inputs seeded by `seed`."""
     torch.manual_seed(seed)
     model = build_untrained(entry).eval().requires_grad_(False)
     size, batch = entry.images.size, execution.batch
@@ -31,10 +33,11 @@ def tokenizer_case(
     else:
         given = _tokens(model, batch, device)
     text = None
-    if isinstance(model.config, TATiTokConfig):
-        text = torch.randn(batch, model.config.text_states, model.config.text_width).to(device)
+    if model.text_widths is not None:
+        assert model.text_widths.length is not None
+        text = torch.randn(batch, model.text_widths.length, model.text_widths.states).to(device)
     run = getattr(cast(model, execution.precision).to(device), direction)
-    # Not dynamic: a second system of other sizes would be compiled for any size.
+    # Not dynamic: else the second system, whose sizes differ, would be compiled for arbitrary sizes and be slower.
     compiled = torch.compile(run, dynamic=False) if execution.compiled else run
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=execution.precision == "bfloat16")
 
@@ -45,15 +48,13 @@ def tokenizer_case(
     return Case(call=lambda: call(compiled), plain=lambda: call(run), images=batch)
 
 
-def build_untrained(entry: Any) -> nn.Module:
-    """Return the model of a tokenizer of params, trained here or published, with weights as they start."""
-    if isinstance(entry, get_args(Entry)):
-        return build_published(entry)
-    return build_tokenizer(entry)
+def build_untrained(entry: Any) -> Tokenizer:
+    """Return the untrained model of a tokenizer of params, which may be a trained, released or unreleased one."""
+    return build_tokenizer(entry, StudyArtefacts(CPU))
 
 
 def cast(model: nn.Module, precision: Literal["float32", "bfloat16"]) -> nn.Module:
-    """Store weights in a precision; a codebook stays in float32, in which its distances are compared."""
+    """Convert the model's weights to a precision and return it; codebooks stay in float32, as their distances do."""
     if precision == "bfloat16":
         model.bfloat16()
         for module in model.modules():
@@ -62,10 +63,9 @@ def cast(model: nn.Module, precision: Literal["float32", "bfloat16"]) -> nn.Modu
     return model
 
 
-def _tokens(model: Any, batch: int, device: torch.device) -> Tokens:
-    """Draw tokens without encoding, whose memory is not decoding's."""
-    count = model.config.grid**2 if isinstance(model, VQGAN) else model.config.tokens
+def _tokens(model: Tokenizer, batch: int, device: torch.device) -> Tokens:
+    """Return random tokens. They are not encoded from images, since peak memory would then include that of encoding."""
     if model.codebook_size is None:
-        return Tokens(torch.randn(batch, count, model.config.quantizer.channels).to(device), None)
-    tokens = model.tokens_from_ids(torch.randint(model.codebook_size, (batch, count)))
-    return Tokens(tokens.latents.to(device), tokens.ids.to(device))
+        return Tokens(torch.randn(batch, model.tokens, model.channels).to(device), None)
+    ids = torch.randint(model.codebook_size, (batch, model.tokens))
+    return Tokens(model.tokens_from_ids(ids).latents.to(device), ids.to(device))

@@ -1,4 +1,5 @@
-"""The spread of a study's figures over retrainings, kept as evidence: what `onetok compare` measures others by."""
+"""The spread of a study's figures over retrainings, recorded in evidence/spread/: `onetok compare` derives prediction
+intervals from it."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-# Below a study's folder.
+# Paths below a study's folder.
 KEPT = Path("evidence/spread")
 MACHINES = Path("evidence/machine.json")
 

@@ -1,29 +1,30 @@
-"""Intervals for one more run, computed from the runs that are kept.
+"""Prediction intervals for the figures of one more run, computed from the recorded runs.
 
-A figure x of a run is looked at on the scale of its metric, y = g(x), where runs spread about evenly:
+A figure x of a run is transformed to a scale y = g(x) by its kind of metric, so that its variance over runs depends
+little on its value:
 
-    share     a share of images or entries       arcsin √x
-    count     so many of the scored images       arcsin √(x / images)
-    ratio     distances and inception scores     log x
-    real      decibels, bits, similarities       x
-    exact     what follows from params alone     no spread: another run must have the same value
+    share     a share of images or entries         arcsin √x
+    count     a number of the scored images        arcsin √(x / images)
+    ratio     distances and inception scores       log x
+    real      decibels, bits, similarities         x
+    exact     figures that follow from params      no spread: another run must have the same value
 
-With n runs, a mean ȳ and a variance s² of n - 1 degrees of freedom, one more run of the same distribution lies within
+With n runs, their mean ȳ and their variance s² with n - 1 degrees of freedom, the prediction interval is
 
     ȳ ± t · s̃ · √(1 + 1/n),     t the quantile of Student's distribution with d₀ + n - 1 degrees of freedom
 
-Five runs alone would have four degrees of freedom and intervals as wide as anything. So variances are moderated
-(G. Smyth, Linear models and empirical Bayes methods, 2004): those of the same metric over all rows of the study are
-taken as draws around a common s₀² that is worth d₀ degrees of freedom, both estimated from them,
+Five runs have only four degrees of freedom, and their intervals would be very wide. Therefore variances are moderated
+by empirical Bayes (G. Smyth, Linear models and empirical Bayes methods, 2004): the variances of the same metric over
+all rows of the study are regarded as samples around a common s₀² with d₀ degrees of freedom, both estimated from them,
 
     s̃² = (d₀ s₀² + (n - 1) s²) / (d₀ + n - 1)
 
-where rows with like variances get a large d₀, unlike ones a small one; d₀ + n - 1 is at most the degrees of freedom of
-all these rows together. And a share of N images is not known better than N draws tell it: s² is at least 1 / 4N on
-its scale, which matters where all runs found the same.
+where d₀ is large if the variances of the rows are similar and small if they are not; d₀ + n - 1 is at most the degrees
+of freedom of all these rows together. A share of N images also has the sampling error of N trials: s² is at least
+1 / 4N on its scale, which matters where all runs have the same share.
 
-The chance that a right run leaves any of the m intervals of a study is `chance`: each is left with probability
-1 - (1 - chance)^(1/m), which is exact for independent figures and cautious for others (Šidák).
+The probability that a correct run leaves at least one of the m intervals of a study is `chance`: each is left with
+probability 1 - (1 - chance)^(1/m), which is exact for independent figures and conservative for others (Šidák).
 """
 
 from __future__ import annotations
@@ -39,40 +40,42 @@ from numpy.typing import NDArray
 from scipy.special import digamma, polygamma
 from scipy.stats import t as student
 
-from onetok.metrics.names import Measure
+from onetok.study.metric_names import Measure
 
 Key = TypeVar("Key", bound=Hashable)
-SMALLEST_RATIO = 1e-3  # distances below it are all alike
-SMALLEST_SHARE_OF_MEDIAN = 1e-5  # a variance below it tells nothing but that it is small
-ROUNDING = 1e-6  # relative: by how much a figure without spread may differ
+SMALLEST_RATIO = 1e-3  # smaller distances count as this one, since log x has no lower bound
+SMALLEST_SHARE_OF_MEDIAN = 1e-5  # smaller variances, relative to the median, count as this one
+ROUNDING = 1e-6  # relative tolerance for figures without spread
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runs:
-    """A figure in the runs that are kept."""
+    """The values of a figure in the recorded runs."""
 
     measure: Measure
-    group: str  # figures whose variances are taken together
+    group: str  # figures of the same group have their variances moderated together
     values: tuple[float, ...]
-    images: int  # that it was measured on
+    images: int  # number of images that the figure is measured on
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """Where a figure of one more run lies, in its own unit."""
+    """The prediction interval of a figure of one more run, in the figure's own unit."""
 
-    n: int
+    n: int  # number of runs
     mean: float
-    deviation: float  # the standard deviation of the n values as they are
+    deviation: float  # standard deviation of the n values, neither transformed nor moderated
     low: float
     high: float
-    gate_low: float  # further out than any right run
+    gate_low: float  # ends of the wider interval beyond which a figure is regarded as an error
     gate_high: float
 
     def holds(self, value: float) -> bool:
+        """Return whether the interval contains a value, up to rounding."""
         return _within(value, self.low, self.high)
 
     def is_plausible(self, value: float) -> bool:
+        """Return whether a value is inside the gate, up to rounding."""
         return _within(value, self.gate_low, self.gate_high)
 
 
@@ -82,7 +85,10 @@ def _within(value: float, low: float, high: float) -> bool:
 
 
 def intervals(figures: Mapping[Key, Runs], *, chance: float, gate: float) -> dict[Key, Interval]:
-    """Return an interval for every figure of two or more runs; gates are `gate` times as wide."""
+    """Return the prediction interval of every figure with two or more runs; the gate is `gate` times as wide.
+
+    `chance` is the probability that a correct run leaves any of them.
+    """
     figures = {key: runs for key, runs in figures.items() if len(runs.values) > 1}
     moving = {key: runs for key, runs in figures.items() if runs.measure.scale != "exact"}
     exact = {
@@ -106,7 +112,7 @@ def intervals(figures: Mapping[Key, Runs], *, chance: float, gate: float) -> dic
 def moderate(
     variances: NDArray[np.float64], degrees: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the moderated variances of a group, and their degrees of freedom."""
+    """Return the moderated variances s̃² of a group and their degrees of freedom, of variances with n - 1 degrees."""
     prior, prior_degrees = estimate_prior(variances, degrees)
     if math.isinf(prior_degrees):
         return np.full_like(variances, prior), np.full_like(degrees, degrees.sum())
@@ -115,15 +121,15 @@ def moderate(
 
 
 def estimate_prior(variances: NDArray[np.float64], degrees: NDArray[np.float64]) -> tuple[float, float]:
-    """Return s₀² and d₀ of variances, by the moments of their logarithms.
+    """Return s₀² and d₀ of variances, by the method of moments on their logarithms (Smyth 2004).
 
-    d₀ is 0 for a single variance, and infinite for variances that differ no more than chance has it.
+    d₀ is 0 for a single variance, and infinite if the variances differ no more than sampling explains.
     """
     if len(variances) < 2 or not variances.any():
         return 0.0, 0.0
-    floor = SMALLEST_SHARE_OF_MEDIAN * float(np.median(variances[variances > 0]))
+    smallest = SMALLEST_SHARE_OF_MEDIAN * float(np.median(variances[variances > 0]))
     half = degrees / 2
-    logarithms = np.log(np.maximum(variances, floor)) - digamma(half) + np.log(half)
+    logarithms = np.log(np.maximum(variances, smallest)) - digamma(half) + np.log(half)
     excess = float(logarithms.var(ddof=1) - polygamma(1, half).mean())
     if excess <= 0:
         return float((degrees * variances).sum() / degrees.sum()), math.inf
@@ -150,7 +156,7 @@ Transform = Callable[[float], float]
 
 
 def scaled(runs: Runs) -> tuple[Transform, Transform]:
-    """Return what brings a figure to its scale, and what brings it back, clipped to what the figure can be."""
+    """Return the transform of a figure to its scale, and the inverse, clipped to the range of the figure."""
     if runs.measure.scale == "ratio":
         return lambda x: math.log(max(x, SMALLEST_RATIO)), math.exp
     if runs.measure.scale in ("share", "count"):
@@ -165,8 +171,8 @@ def scaled(runs: Runs) -> tuple[Transform, Transform]:
 def _variance(runs: Runs) -> float:
     to_scale, _ = scaled(runs)
     variance = float(np.var([to_scale(value) for value in runs.values], ddof=1))
-    floor = 1 / (4 * runs.images) if runs.measure.scale in ("share", "count") else 0.0
-    return max(variance, floor)
+    sampling_error = 1 / (4 * runs.images) if runs.measure.scale in ("share", "count") else 0.0
+    return max(variance, sampling_error)
 
 
 def _interval(runs: Runs, width: float, gate: float) -> Interval:
@@ -187,6 +193,6 @@ def _interval(runs: Runs, width: float, gate: float) -> Interval:
 
 
 def distance(runs: Runs, a: float, b: float) -> float:
-    """Return how far apart two values of a figure are on its scale."""
+    """Return the absolute difference of two values of a figure on its scale."""
     to_scale, _ = scaled(runs)
     return abs(to_scale(a) - to_scale(b))

@@ -1,12 +1,12 @@
-"""What is kept of the runs of a spread: evidence/spread/<run>.json, in git.
+"""The record of a spread's runs: evidence/spread/<run>.json, in git.
 
     {"run": {"name": …, "seed_offset": …, "instructions": …},
-     "machines": {digest: what `onetok.machine` said there},
+     "machines": {digest: record of `onetok.stages.common.machine`},
      "scores": {"scores/samples/maskgit/tiny": {"chain": …, "machine": digest, "figures": {metric: figure}}, …}}
 
-`chain` is a digest of all that the figures follow from but seeds and machine: params and stage versions of the job and
-of all jobs behind it, with the study's own seeds. So it is the same for every run on every machine; a later change of
-params or versions makes exactly those entries stale whose chain it is in.
+`chain` is a digest of everything that determines the figures except a run's seeds and machine: the params and stage
+versions of the job and of all jobs that it depends on, with the study's own seeds. It is the same for every run on
+every machine. A later change of params or versions makes exactly those entries stale that depend on it.
 """
 
 from __future__ import annotations
@@ -21,19 +21,24 @@ from pydantic import ValidationError, field_validator
 
 from onetok import durable
 from onetok.errors import OnetokError
-from onetok.metrics import names
-from onetok.params import Row, Spread, SpreadRun, Strict, Study, Table
-from onetok.plan import Artefact, all_jobs
 from onetok.spread import KEPT, first_problem
 from onetok.spread.intervals import Interval, Runs, intervals
+from onetok.study import metric_names
+from onetok.study.plan import Artefact, all_jobs
+from onetok.study.schema.base import Strict
+from onetok.study.schema.spreads import Spread, SpreadRun
+from onetok.study.schema.study import Study
+from onetok.study.schema.tables import Row, Table
 
 Figure = tuple[Artefact, str]  # the scores and a metric in them
 
 
 class KeptScore(Strict):
+    """The recorded scores of one artefact in one run."""
+
     chain: str
-    machine: str
-    figures: dict[str, float | None]
+    machine: str  # digest of the machine's record
+    figures: dict[str, float | None]  # by metric
 
     @field_validator("figures")
     @classmethod
@@ -44,15 +49,15 @@ class KeptScore(Strict):
 
 
 class KeptRun(Strict):
-    """The file of one run."""
+    """The content of the file of one run."""
 
     run: SpreadRun
-    machines: dict[str, dict[str, Any]]
-    scores: dict[str, KeptScore]
+    machines: dict[str, dict[str, Any]]  # records by digest
+    scores: dict[str, KeptScore]  # by the artefact's key
 
 
 def read_run(study: Path, run: SpreadRun) -> KeptRun:
-    """Return what is kept of a run: nothing where there is no file, or one of other seeds or instruction sets.
+    """Return the record of a run: empty where there is no file, or one of other seeds or instruction sets.
 
     Raises OnetokError for a file that is damaged.
     """
@@ -69,7 +74,7 @@ def read_run(study: Path, run: SpreadRun) -> KeptRun:
 
 
 def write_run(study: Path, kept: KeptRun) -> Path:
-    """Write the file of a run, without machines that no score names any more."""
+    """Write the record of a run, without machines that no score refers to, and return its path."""
     used = {score.machine for score in kept.scores.values()}
     machines = {digest: machine for digest, machine in kept.machines.items() if digest in used}
     path = study / KEPT / f"{kept.run.name}.json"
@@ -79,13 +84,13 @@ def write_run(study: Path, kept: KeptRun) -> Path:
 
 
 def digest_of(content: Any) -> str:
-    """Return the sha256 of canonical JSON."""
+    """Return the sha256 of a value as canonical JSON."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def chains(study: Study) -> dict[Artefact, str]:
-    """Return the digest of every artefact's chain, for all that the tables and figures of a study pull."""
+    """Return the chain digest of every artefact that the tables and figures of a study depend on."""
     found: dict[Artefact, str] = {}
     for job in all_jobs(study):  # inputs come first
         behind = {needed.receipt: found[needed] for needed in job.inputs}
@@ -94,42 +99,42 @@ def chains(study: Study) -> dict[Artefact, str]:
 
 
 def scores_of(row: Row) -> Artefact | None:
-    """Return the scores that a row of a table shows."""
+    """Return the artefact of the scores that a row of a table shows; None for a row without scores."""
     if row.tokenizer is not None:
         return Artefact(kind="scores/reconstruction", name=row.tokenizer)
     return Artefact(kind="scores/samples", name=row.samples) if row.samples is not None else None
 
 
 def score_artefacts(study: Study) -> list[Artefact]:
-    """Return the scores that the tables of a study show, each once."""
+    """Return the artefacts of all scores that the tables of a study show, without repetition."""
     rows = (row for table in study.tables.values() for row in table.rows)
     return list(dict.fromkeys(scores for row in rows if (scores := scores_of(row)) is not None))
 
 
 def key_of(artefact: Artefact) -> str:
-    """Return how the files of runs name scores."""
+    """Return the key of an artefact's scores in the record of a run."""
     return f"{artefact.kind}/{artefact.name}"
 
 
 def score_chains(study: Study) -> dict[Artefact, str]:
-    """Return the digest of the chain of every score that the tables of a study show."""
+    """Return the chain digest of all scores that the tables of a study show."""
     digests = chains(study)
     return {artefact: digests[artefact] for artefact in score_artefacts(study)}
 
 
 def stale(digests: Mapping[Artefact, str], kept: KeptRun) -> list[Artefact]:
-    """Return the scores, of all whose chains' digests are given, that a run has not measured since these changed."""
-    held = {key: score.chain for key, score in kept.scores.items()}
-    return [artefact for artefact, digest in digests.items() if held.get(key_of(artefact)) != digest]
+    """Return the artefacts whose scores a run's record does not have with the present chain digest."""
+    recorded = {key: score.chain for key, score in kept.scores.items()}
+    return [artefact for artefact, digest in digests.items() if recorded.get(key_of(artefact)) != digest]
 
 
 def the_spread(study: Study) -> Spread | None:
-    """Return the study's spread; params hold one at most."""
+    """Return the study's spread, of which params have at most one."""
     return next(iter(study.spreads.values()), None)
 
 
 def kept_runs(study: Study, directory: Path) -> list[KeptRun]:
-    """Return what the runs of a study hold that is not stale, those without anything left out."""
+    """Return the records of a study's runs without stale scores; runs without any score are left out."""
     spread, digests, found = the_spread(study), score_chains(study), []
     for run in spread.runs if spread is not None else ():
         kept = read_run(directory, run)
@@ -141,7 +146,7 @@ def kept_runs(study: Study, directory: Path) -> list[KeptRun]:
 
 
 def figures(study: Study, runs: list[KeptRun]) -> dict[Figure, Runs]:
-    """Return every figure that a table of the study shows, in the runs that hold it."""
+    """Return every figure that a table of the study shows, with its values in the runs that have it."""
     shown = {
         (scores, column.metric)
         for table in study.tables.values()
@@ -154,19 +159,19 @@ def figures(study: Study, runs: list[KeptRun]) -> dict[Figure, Runs]:
 
 def _in_runs(figure: Figure, runs: list[KeptRun]) -> Runs:
     artefact, metric = figure
-    held = [run.scores[key_of(artefact)].figures for run in runs if key_of(artefact) in run.scores]
-    values = [value for scores in held if (value := scores.get(metric)) is not None]
-    images = [scores["images"] for scores in held]
+    recorded = [run.scores[key_of(artefact)].figures for run in runs if key_of(artefact) in run.scores]
+    values = [value for scores in recorded if (value := scores.get(metric)) is not None]
+    images = [scores["images"] for scores in recorded]
     return Runs(
-        measure=names.measure(metric),
-        group=f"{artefact.kind} {names.family(metric)}",
+        measure=metric_names.measure(metric),
+        group=f"{artefact.kind} {metric_names.family(metric)}",
         values=tuple(values),
         images=int(min(filter(None, images), default=1)),
     )
 
 
 def kept_intervals(study: Study, runs: list[KeptRun]) -> dict[Figure, Interval]:
-    """Return where every figure of one more run lies; none for those that fewer than two runs hold."""
+    """Return the prediction interval of every figure that two or more runs have."""
     spread = the_spread(study)
     if spread is None:
         return {}

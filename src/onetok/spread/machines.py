@@ -1,4 +1,4 @@
-"""The machines that results and evidence come from, out of what the jobs' run.json say."""
+"""The machines on which results and evidence were made, from the run.json files of jobs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from onetok import durable
 from onetok.errors import OnetokError
-from onetok.params import Count, Strict
-from onetok.plan import Job
 from onetok.spread import MACHINES, first_problem
+from onetok.study.plan import Job
+from onetok.study.schema.base import Count, Strict
 
 
 class _Counted(Strict):
@@ -31,7 +31,7 @@ class _Machines(Strict):
 
 
 def record_of(job: Job, directory: Path) -> dict[str, Any] | None:
-    """Return the machine that a job ran on (onetok.machine), None where no run.json says it."""
+    """Return the record of the machine that a job ran on (onetok.stages.common.machine); None if there is none."""
     path = directory / "results/logs" / job.stage / job.name / "run.json"
     try:
         machine = json.loads(path.read_text(encoding="utf-8"))["machine"]
@@ -41,7 +41,7 @@ def record_of(job: Job, directory: Path) -> dict[str, Any] | None:
 
 
 def machines_of(jobs: Iterable[Job], directory: Path) -> list[dict[str, Any]]:
-    """Return every machine that jobs ran on, that of most jobs first: {"jobs": how many, "machine": record}."""
+    """Return every machine that jobs ran on, that of most jobs first: {"jobs": number, "machine": record}."""
     counted = Counter(
         json.dumps(record, sort_keys=True)
         for job in jobs
@@ -52,12 +52,12 @@ def machines_of(jobs: Iterable[Job], directory: Path) -> list[dict[str, Any]]:
 
 
 def write_machines(jobs: Iterable[Job], directory: Path, path: Path) -> None:
-    """Write evidence/machine.json, or what becomes it: what published artefacts were made on."""
+    """Write the machines on which the jobs ran to `path`, in the form of evidence/machine.json."""
     durable.write_json(path, {"machines": machines_of(jobs, directory)})
 
 
 def read_machines(path: Path) -> list[dict[str, Any]]:
-    """Return the machines of evidence/machine.json. Raises OnetokError for a damaged file."""
+    """Return the machines of evidence/machine.json, none if it is missing. Raises OnetokError for a damaged file."""
     try:
         content = _Machines.model_validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -70,7 +70,7 @@ def read_machines(path: Path) -> list[dict[str, Any]]:
 
 
 def differences(jobs: Iterable[Job], directory: Path) -> list[str]:
-    """Return how the machine of most jobs in results/ differs from that of the evidence."""
+    """Return the differences between the machine of most jobs in results/ and that of the evidence, a line each."""
     evidence, ours = read_machines(directory / MACHINES), machines_of(jobs, directory)
     if not evidence:
         return [

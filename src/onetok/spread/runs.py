@@ -1,8 +1,8 @@
-"""Running a study again, under other seeds and instruction sets, and keeping what its scores say.
+"""Repeats a study with other seeds and instruction sets, and records the scores of each run.
 
-A run is a study of its own, results/spread/<run>/ with params/ written out of the study's: every seed of training,
-initialisation and sampling raised by the run's offset, those of data as they are. Snakemake runs it, so a run that was
-killed goes on where it stopped; what is kept already (onetok.spread.kept) is not asked for.
+A run is a study of its own in results/spread/<run>/. Its params/ are those of the study with every seed of training,
+initialisation and sampling raised by the run's offset; seeds of data are unchanged. Snakemake executes it, so a run
+that was killed is resumed. Scores that are recorded already (onetok.spread.kept) are not made again.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ from ruamel.yaml import YAML
 
 from onetok import durable
 from onetok.errors import OnetokError, nearest
-from onetok.params import FromStudy, RaisedBySpread, Spread, SpreadRun, Study
-from onetok.plan import Artefact, Job, jobs_behind
-from onetok.receipts import verify
 from onetok.spread.kept import (
     KeptRun,
     KeptScore,
@@ -36,9 +33,15 @@ from onetok.spread.kept import (
     write_run,
 )
 from onetok.spread.machines import record_of
-from onetok.study import FOLDERS, annotations_of, load_study
+from onetok.study.load import FOLDERS, load_study
+from onetok.study.plan import Artefact, Job, jobs_behind
+from onetok.study.receipts import verify
+from onetok.study.references import annotations_of
+from onetok.study.schema.base import FromStudy, RaisedBySpread
+from onetok.study.schema.spreads import Spread, SpreadRun
+from onetok.study.schema.study import Study
 
-# What torch and oneDNN read at their start: the widest instruction set that they may use.
+# Environment variables that limit the instruction sets of PyTorch and oneDNN, by the name of the limit in params.
 ENVIRONMENTS = {
     "sse41": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
     "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
@@ -46,12 +49,12 @@ ENVIRONMENTS = {
 }
 LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
 Model = TypeVar("Model", bound=BaseModel)
-# (folder of a study, targets, what the environment holds instead; None: not at all, lock) → exit status of Snakemake
+# (study's folder, targets, environment variables to set (None: to unset), lock's file descriptor) → exit status
 Start = Callable[[Path, list[str], Mapping[str, str | None], int], int]
 
 
 def spread(directory: Path, names: list[str] | None, start: Start) -> int:
-    """Make every run that is asked for, one after the other, and keep its scores after each.
+    """Make the named runs (all for None) one after the other, record the scores of each, and return the worst status.
 
     Raises OnetokError for a study without a spread in params, and for names of runs that it does not have.
     """
@@ -80,7 +83,7 @@ def _make(directory: Path, study: Study, run: SpreadRun, start: Start) -> int:
     with _locked(folder) as lock:
         place = Place(folder, write_params(directory, study, run, folder))
         kept = read_run(directory, run)
-        if run.seed_offset == 0:  # then the study's own results may be this run
+        if run.seed_offset == 0:  # the study's own results have the same seeds and may belong to this run
             kept = harvest(Place(directory, study), digests, kept)
         kept = harvest(place, digests, kept)
         missing, status = stale(digests, kept), 0
@@ -101,7 +104,11 @@ def _make(directory: Path, study: Study, run: SpreadRun, start: Start) -> int:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[int]:
-    """Hold a run while it is made: Snakemake inherits the lock, and the system frees it whoever is killed."""
+    """Lock a run while it is made and yield the lock's file descriptor.
+
+    Snakemake inherits the lock; the operating system releases it when both processes have ended. Raises OnetokError
+    where another process has the lock.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w", encoding="utf-8") as stream:
         try:
@@ -115,7 +122,10 @@ def _locked(folder: Path) -> Iterator[int]:
 
 
 def write_params(directory: Path, study: Study, run: SpreadRun, folder: Path) -> Study:
-    """Write the params of a run, and return them. Files that are as they should be are not touched."""
+    """Write the params of a run, and return them. Files that are up to date are not rewritten.
+
+    Raises OnetokError if the written params differ when they are read again.
+    """
     raised = params_of(study, run, directory)
     files = params_files(raised)
     root = folder / "params"
@@ -134,7 +144,7 @@ def write_params(directory: Path, study: Study, run: SpreadRun, folder: Path) ->
 
 
 def params_of(study: Study, run: SpreadRun, directory: Path) -> Study:
-    """Return a study with the seeds of a run; paths that were relative to the study's folder are absolute."""
+    """Return the params of a run: the study's with raised seeds, without its spread, and with absolute paths."""
     raised = _replaced(study, RaisedBySpread(), lambda seed: seed + run.seed_offset)
     found = _replaced(raised, FromStudy(), lambda path: str((directory / path).absolute()))
     return found.model_copy(update={"spreads": {}})
@@ -153,14 +163,14 @@ def params_files(study: Study) -> dict[str, str]:
 
 
 def _yaml(content: Mapping[str, Any]) -> str:
-    """Return YAML 1.2, which onetok.reading reads back as it was."""
+    """Return YAML 1.2 that onetok.study.yaml_files reads back to the same content."""
     stream = io.StringIO()
     YAML().dump(content, stream)
     return stream.getvalue()
 
 
 def _replaced(model: Model, marker: object, change: Callable[[Any], Any]) -> Model:
-    """Return a model with every field that carries a marker changed, however deep it is."""
+    """Return a model in which `change` is applied to every field with this marker, at any depth."""
 
     def below(value: Any) -> Any:
         if isinstance(value, BaseModel):
@@ -182,15 +192,18 @@ def _replaced(model: Model, marker: object, change: Callable[[Any], Any]) -> Mod
 
 @dataclass(frozen=True)
 class Place:
-    """Where results are, and the params that they should have been made with."""
+    """A folder with results/, and the params that its results should have been made with."""
 
     directory: Path
     study: Study
 
 
 def harvest(place: Place, digests: Mapping[Artefact, str], kept: KeptRun) -> KeptRun:
-    """Return what is kept of a run with the scores added that a place holds: those that are not kept yet, whose
-    receipts hold down to the data, and whose jobs all ran under the instruction set of the run."""
+    """Return the record of a run with further scores of a place added.
+
+    These are scores that the record lacks, whose receipts verify with all their inputs, and whose jobs all ran under
+    the instruction set of the run.
+    """
     scores, machines = dict(kept.scores), dict(kept.machines)
     sound: dict[Artefact, bool] = {}
     for artefact in stale(digests, kept):
@@ -200,7 +213,7 @@ def harvest(place: Place, digests: Mapping[Artefact, str], kept: KeptRun) -> Kep
         if not all(_is_sound(job, place, kept.run, sound) for job in jobs):
             continue
         machine = record_of(jobs[-1], place.directory)
-        assert machine is not None  # else it would not be sound
+        assert machine is not None  # _is_sound requires it
         digest = digest_of(machine)[:12]
         machines[digest] = machine
         content = json.loads((place.directory / artefact.folder / "scores.json").read_text(encoding="utf-8"))
@@ -209,6 +222,7 @@ def harvest(place: Place, digests: Mapping[Artefact, str], kept: KeptRun) -> Kep
 
 
 def _is_sound(job: Job, place: Place, run: SpreadRun, known: dict[Artefact, bool]) -> bool:
+    """Return whether a job ran under the instruction set of the run and its receipt verifies; `known` is a cache."""
     if job.artefact not in known:
         machine = record_of(job, place.directory)
         limits = {} if machine is None else machine["instructions"]["limits"]

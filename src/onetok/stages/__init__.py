@@ -1,9 +1,10 @@
-"""One program a stage: `python -m onetok.stages.<stage> <family>/<variant> --device cpu --threads 1 …`."""
+"""The stages of the workflow, one program each:
+`python -m onetok.stages.<stage> <family>/<variant> --device cpu --threads 1 …`."""
 
 import sys
 
-from onetok import environment
+from onetok.workflow import environment
 
-# While Python looks for the module of `-m`, this package is imported first: before any library reads the environment.
+# With `-m`, Python imports this package before the stage's module, and so before any library reads the environment.
 if sys.argv[:1] == ["-m"]:
     environment.pin()

@@ -1,16 +1,17 @@
-"""Build a table: CSV, Markdown and LaTeX."""
+"""Builds a table as CSV, Markdown and LaTeX."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from onetok import durable
-from onetok.claims import claim_lines
-from onetok.stages.runtime import Context, main
-from onetok.tables import protocol, render, small_sets, table_frame
+from onetok.report.claims import claim_lines
+from onetok.report.tables import protocol, render, small_sets, table_frame
+from onetok.stages.common.runtime import Context, main
 
 
 def build_table(context: Context) -> None:
+    """Write table.csv, table.md and table.tex."""
     table = context.study.tables[context.job.name]
     frame = table_frame(table, Path("results"))
     notes = [*claim_lines(table, frame), *protocol(context.study, table)]

@@ -1,4 +1,7 @@
-"""Encode every view of every image of a split to tokens, once."""
+"""Encodes every view of every image of a split to tokens, so that generators train without the tokenizer.
+
+Legend: b images of a batch · V views (crops, mirrored or not) of an image · S side of a view in pixels.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +15,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onetok.data.arrays import save_array, writing_rows
-from onetok.data.captions import say_cuts
+from onetok.data.captions import report_truncated_captions
 from onetok.data.images import five_crops, prepare, to_float
 from onetok.data.shards import Shards
 from onetok.data.texts import texts_of, write_states, write_texts
 from onetok.data.tokens import to_stored
-from onetok.params import CachedStates, Captions, Tokens
-from onetok.registry import load_encoder, load_tokenizer
-from onetok.stages.parts import Arrays, work_in_parts
-from onetok.stages.runtime import Context, main
+from onetok.stages.common.parts import Arrays, work_in_parts
+from onetok.stages.common.runtime import Context, main
+from onetok.study.schema.tokens import CachedStates, Captions, Tokens
+from onetok.systems.saved import StudyArtefacts
 
 
-def views(content: bytes, entry: Tokens, place: str = "image") -> NDArray[np.uint8]:
-    """Return the views of an image file: (V, 3, S, S) uint8, mirrored ones last."""
+def views(content: bytes, entry: Tokens, name: str = "image") -> NDArray[np.uint8]:
+    """Return the views of an image file, (V, 3, S, S) uint8, mirrored ones last; errors call it `name`."""
     if entry.crops == "five":
-        return np.stack(five_crops(content, entry.images, entry.flip, place))
-    crop = prepare(content, entry.images, place)
+        return np.stack(five_crops(content, entry.images, entry.flip, name))
+    crop = prepare(content, entry.images, name)
     return np.stack([crop, crop[:, :, ::-1]] if entry.flip else [crop])
 
 
 @dataclass(frozen=True)
 class Views:
-    """Number of a part → the views of its images: (b, V, 3, S, S) uint8."""
+    """A function from a part's number to the views of its images, (b, V, 3, S, S) uint8."""
 
     shards: Shards
     entry: Tokens
@@ -41,14 +44,15 @@ class Views:
     def __call__(self, part: int) -> Tensor:
         batch = self.entry.batch
         rows = range(part * batch, min((part + 1) * batch, len(self.shards)))
-        read = [views(self.shards.image(i), self.entry, self.shards.place(i)) for i in rows]
-        return torch.from_numpy(np.stack(read))
+        batch_views = [views(self.shards.image(i), self.entry, self.shards.describe(i)) for i in rows]
+        return torch.from_numpy(np.stack(batch_views))
 
 
 def cache_tokens(context: Context) -> None:
+    """Write tokens.npy, labels.npy, keys.npy and, where params ask for them, captions/."""
     entry = context.study.tokens[context.job.name]
     shards = Shards(Path("results/datasets") / entry.dataset / "shards" / entry.split)
-    tokenizer = load_tokenizer(entry.tokenizer, context.device)
+    tokenizer = StudyArtefacts(context.device).tokenizer(entry.tokenizer)
 
     @torch.inference_mode()
     def encode(part: int, pixels: Tensor) -> Arrays:
@@ -73,17 +77,19 @@ def cache_tokens(context: Context) -> None:
 
 
 def cache_captions(captions: Captions, batch: int, shards: Shards, context: Context) -> None:
-    """Keep the captions of a split, or what an encoder makes of them, and the aesthetic scores."""
+    """Write the captions of a split, or a text encoder's states of them, and the aesthetic scores."""
     folder = context.folder / "captions"
     folder.mkdir()
     prefixes = captions.augmented_prefixes
     if isinstance(captions, CachedStates):
-        encoder = load_encoder(captions.text, context.device)
+        encoder = StudyArtefacts(context.device).text_encoder(captions.text)
         texts = (texts_of(shards, image, prefixes) for image in range(len(shards)))
-        said = (
+        captions_of_texts = (
             caption for text in texts for caption in (text.caption, text.augmented) if caption is not None
         )
-        say_cuts(f"cache_tokens {context.job.name}", said, encoder.context_length)
+        report_truncated_captions(
+            f"cache_tokens {context.job.name}", captions_of_texts, encoder.context_length
+        )
         write_states(folder, shards, prefixes, encoder, batch, context.device)
     else:
         write_texts(folder, shards, prefixes)

@@ -1,4 +1,4 @@
-"""Convert a source of images to webdataset shards, one folder for each split."""
+"""Converts a source of images to webdataset shards, one folder for each split."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from onetok.data.shards import Shards, write_shards
 from onetok.data.sources import read_splits, report
 from onetok.durable import write_json
 from onetok.progress import track
-from onetok.stages.runtime import Context, main
+from onetok.stages.common.runtime import Context, main
 
-SHOWN = 5  # classes in a line
+SHOWN = 5  # classes that a line names
 
 
 def convert_dataset(context: Context) -> None:
+    """Write shards/ and report.json."""
     dataset = context.study.datasets[context.job.name]
     if not context.processes.is_main_process:
         return
@@ -33,7 +34,7 @@ def convert_dataset(context: Context) -> None:
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
-    """Yield what people read of a report."""
+    """Yield the summary of a report, a line each."""
     images = ", ".join(f"{split} {count}" for split, count in found["images"].items())
     yield f"{len(found['classes'])} classes, images: {images}"
     for skipped in found["skipped"]:

@@ -1,4 +1,4 @@
-"""Pass a benchmark's reference images through its feature extractors, once for all scores."""
+"""Extracts the features of a benchmark's reference images, once for all scores."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from onetok import durable
 from onetok.data.batches import image_batches
 from onetok.metrics.features import extract_features
 from onetok.progress import track
-from onetok.stages.runtime import Context, main
-from onetok.stages.scoring import load_extractors, open_reference
+from onetok.stages.common.runtime import Context, main
+from onetok.stages.common.scoring import load_extractors, open_reference
 
 
 def measure_reference(context: Context) -> None:
+    """Write features.safetensors: features and logits of both extractors."""
     entry = context.study.benchmarks[context.job.name]
     shards = open_reference(entry)
     images = image_batches(shards, entry.images, entry.batch, context.workers)

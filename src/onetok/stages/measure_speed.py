@@ -1,4 +1,4 @@
-"""Measure how fast this machine runs systems, beside what their products alone take on it, or another system."""
+"""Measures the speed of tokenizers, of generators, or of 1D systems and a diffusion model, on this machine."""
 
 from __future__ import annotations
 
@@ -8,25 +8,29 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from onetok import durable, params
-from onetok.markup import markdown_text
+from onetok import durable
 from onetok.progress import track
+from onetok.report.markup import markdown_text
 from onetok.speed import report
-from onetok.speed.generators import measure_sampling, sampling_case, system_of
+from onetok.speed.comparisons import measure_comparison
+from onetok.speed.generators import generator_of, measure_sampling, sampling_case
 from onetok.speed.measure import measure, peak_memory
-from onetok.speed.pairs import measure_pair
 from onetok.speed.report import Row
 from onetok.speed.tokenizers import DIRECTIONS, tokenizer_case
-from onetok.stages.runtime import Context, main
+from onetok.stages.common.runtime import Context, main
+from onetok.study.schema.speeds import ComparisonSpeed, GeneratorSpeed, TokenizerSpeed
 
 
 class Result(NamedTuple):
-    content: dict[str, Any]  # everything, as JSON
+    """The three outputs of a measurement."""
+
+    content: dict[str, Any]  # all measurements, as JSON
     table: pd.DataFrame
     text: str  # Markdown
 
 
 def measure_speed(context: Context) -> None:
+    """Write speed.json, table.csv and table.md."""
     entry = context.study.speeds[context.job.name]
     content, table, text = _MEASURES[type(entry)](context, entry)
     durable.write_json(context.folder / "speed.json", content, sort_keys=False)
@@ -35,7 +39,7 @@ def measure_speed(context: Context) -> None:
     print(f"\n{text}")
 
 
-def _tokenizers(context: Context, entry: params.TokenizerSpeed) -> Result:
+def _tokenizers(context: Context, entry: TokenizerSpeed) -> Result:
     device, execution = context.device, entry.cuda if context.device.type == "cuda" else entry.cpu
     rows = []
     for name, direction in _track(context, [(n, d) for n in entry.tokenizers for d in DIRECTIONS], "calls"):
@@ -49,11 +53,11 @@ def _tokenizers(context: Context, entry: params.TokenizerSpeed) -> Result:
     return Result(report.content(rows, machine), table, text)
 
 
-def _generators(context: Context, entry: params.GeneratorSpeed) -> Result:
+def _generators(context: Context, entry: GeneratorSpeed) -> Result:
     device, execution = context.device, entry.cuda if context.device.type == "cuda" else entry.cpu
     rows, rates = [], []
     for run in _track(context, execution.runs, "calls"):
-        system = system_of(context.study, run.samples)
+        system = generator_of(context.study, run.samples)
         how = (run.batch, execution.precision, run.compiled)
         make = partial(sampling_case, system, *how, entry.seed, device)
         memory = peak_memory(make, device)
@@ -67,24 +71,26 @@ def _generators(context: Context, entry: params.GeneratorSpeed) -> Result:
     return Result(report.content(rows, machine), table, text)
 
 
-def _pairs(context: Context, entry: params.PairSpeed) -> Result:
+def _comparisons(context: Context, entry: ComparisonSpeed) -> Result:
     device, execution = context.device, entry.cuda if context.device.type == "cuda" else entry.cpu
     rows = []
-    for pair in _track(context, entry.pairs, "pairs"):
-        measured = measure_pair(context.study, pair, execution, entry.seed, entry.rounds, device)
-        rows.append((pair, measured))
+    for comparison in _track(context, entry.comparisons, "comparisons"):
+        measured = measure_comparison(context.study, comparison, execution, entry.seed, entry.rounds, device)
+        rows.append((comparison, measured))
     machine = report.describe_machine(
         f"batch {execution.batch}, {execution.precision}, not compiled", device, entry.rounds
     )
-    table = report.pairs_frame(rows)
-    text = report.pairs_markdown(entry.title, table, (machine, markdown_text(entry.note), *report.PAIR_NOTES))
-    return Result(report.pairs_content(rows, machine), table, text)
+    table = report.comparisons_frame(rows)
+    text = report.comparisons_markdown(
+        entry.title, table, (machine, markdown_text(entry.note), *report.COMPARISON_NOTES)
+    )
+    return Result(report.comparisons_content(rows, machine), table, text)
 
 
 _MEASURES: dict[type, Callable[[Context, Any], Result]] = {
-    params.TokenizerSpeed: _tokenizers,
-    params.GeneratorSpeed: _generators,
-    params.PairSpeed: _pairs,
+    TokenizerSpeed: _tokenizers,
+    GeneratorSpeed: _generators,
+    ComparisonSpeed: _comparisons,
 }
 
 

@@ -1,4 +1,7 @@
-"""Plot a figure: reconstructions beside originals, samples by class, or curves of training runs."""
+"""Plots a figure: originals with reconstructions, samples by class or by prompt, or curves of training runs.
+
+Legend: H,W pixels.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,14 @@ from PIL import Image
 from onetok.data.images import decode
 from onetok.data.shards import Shards
 from onetok.errors import OnetokError
-from onetok.figures import captioned_images, curves, stacked_sheets
-from onetok.params import PromptsFigure, ReconstructionFigure, SamplesFigure
-from onetok.sheets import grid
-from onetok.stages.runtime import Context, main
+from onetok.report.contact_sheet import grid
+from onetok.report.plots import captioned_images, curves, stacked_sheets
+from onetok.stages.common.runtime import Context, main
+from onetok.study.schema.tables import PromptsFigure, ReconstructionFigure, SamplesFigure
 
 
 def plot_figure(context: Context) -> None:
+    """Write figure.png."""
     entry = context.study.figures[context.job.name]
     path = context.folder / "figure.png"
     if isinstance(entry, ReconstructionFigure):
@@ -40,7 +44,7 @@ def _picture(path: Path) -> NDArray[np.uint8]:
 
 
 def by_class(samples: str, per_class: int) -> NDArray[np.uint8]:
-    """Return a sheet with one row for each class, its first images in order."""
+    """Return a sheet (H, W, 3) uint8 of samples, one row for each class with its first `per_class` images."""
     shards = Shards(Path("results/samples") / samples / "shards")
     shown = [
         i for label in np.unique(shards.labels) for i in np.flatnonzero(shards.labels == label)[:per_class]
@@ -50,32 +54,33 @@ def by_class(samples: str, per_class: int) -> NDArray[np.uint8]:
 
 
 def by_prompt(entry: PromptsFigure) -> tuple[list[str], dict[str, NDArray[np.uint8]]]:
-    """Return captions of the first set of samples and, for each set, its image of every one, (prompts, 3, H, W).
+    """Return evenly chosen captions and, for each set of samples, its first image of each, (prompts, 3, H, W) uint8.
 
-    Raises OnetokError for a set that has no image of a caption.
+    The captions are those of the first set. Raises OnetokError for a set that has no image of a caption.
     """
     sets = {name: Shards(Path("results/samples") / name / "shards") for name in entry.samples}
-    # The first image of each caption, in order.
-    places = {
+    # The number of the first image of each caption.
+    first_images = {
         name: {shards.caption(i): i for i in reversed(range(len(shards)))} for name, shards in sets.items()
     }
-    first = places[entry.samples[0]]
+    first = first_images[entry.samples[0]]
     captions = sorted(first, key=first.__getitem__)
     shown = np.linspace(0, len(captions) - 1, min(entry.prompts, len(captions))).round().astype(int)
     captions = [captions[i] for i in shown]
-    for name, found in places.items():
+    for name, found in first_images.items():
         missing = [caption for caption in captions if caption not in found]
         if missing:
-            raise OnetokError(f"{name}: no image of {missing[0]!r}, which {entry.samples[0]} has one of")
+            text = f"no image for the caption {missing[0]!r}, expected one, as in {entry.samples[0]}"
+            raise OnetokError(f"{name}: {text}")
     columns = {
-        name: np.stack([_pixels(shards, places[name][caption]) for caption in captions])
+        name: np.stack([_pixels(shards, first_images[name][caption]) for caption in captions])
         for name, shards in sets.items()
     }
     return captions, columns
 
 
 def _pixels(shards: Shards, image: int) -> NDArray[np.uint8]:
-    return np.asarray(decode(shards.image(image), shards.place(image))).transpose(2, 0, 1)  # (3, H, W)
+    return np.asarray(decode(shards.image(image), shards.describe(image))).transpose(2, 0, 1)  # (3, H, W)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Draw images from a generator, each a function of (seed, index), and decode them."""
+"""Samples the images of a generator, each a function of (seed, number), and decodes them.
+
+Legend: b images of a micro-batch · N tokens · C token channels · T text states · S width of a text state.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,36 +15,39 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onetok.data.arrays import save_array
-from onetok.data.captions import say_cuts
+from onetok.data.captions import report_truncated_captions
 from onetok.data.images import encode_png
 from onetok.data.levels import to_levels
 from onetok.data.shards import write_shards
 from onetok.data.sources import Sample
 from onetok.data.tokens import id_dtype
-from onetok.models.quantizers import tokens_from_drawn
-from onetok.models.text_conditions import EncodedCaptions
-from onetok.params import READS_CAPTIONS, SampledBenchmark, Samples, TextSampling
-from onetok.registry import (
-    build_caption_states,
-    build_sampling,
-    load_encoder,
-    load_model,
-    load_tokenizer,
-)
+from onetok.networks.caption_conditions import EncodedCaptions
+from onetok.networks.clip import CaptionStates
+from onetok.nn.protocols import tokens_from_sampled
+from onetok.nn.text_condition import TextCondition
+from onetok.report.contact_sheet import grid, save_picture
 from onetok.sampling.seeds import ImageRandom
-from onetok.sheets import grid, save_picture
-from onetok.stages.captions import of_others
-from onetok.stages.parts import Arrays, work_in_parts
-from onetok.stages.runtime import Context, main
-from onetok.stages.scoring import open_reference
+from onetok.stages.common.captions import derangement
+from onetok.stages.common.parts import Arrays, work_in_parts
+from onetok.stages.common.runtime import Context, main
+from onetok.stages.common.scoring import open_reference
+from onetok.study.schema.benchmarks import SampledBenchmark
+from onetok.study.schema.generators import ClassEntry
+from onetok.study.schema.study import Samples, TextSampling
+from onetok.systems.registry import generator_system
+from onetok.systems.saved import StudyArtefacts
+from onetok.training.tokenizer_losses import caption_states
 
-SHEET_COLUMNS = 12  # images of each class on the contact sheet, and classes, at most
+SHEET_COLUMNS = 12  # largest number of rows (classes) and columns of the contact sheet
 SAMPLES_PER_SHARD = 10_000
 
 
 @dataclass(frozen=True)
 class MicroBatches:
-    """Number of a part → the images in it. Cut by the image's number, never by process: the size is a param."""
+    """A function from a part's number to the numbers of its images.
+
+    Parts have the size of params for any number of processes, because pixels may depend on the batch in low bits.
+    """
 
     count: int
     size: int
@@ -51,37 +56,43 @@ class MicroBatches:
         return range(part * self.size, min((part + 1) * self.size, self.count))
 
 
-class Asked(NamedTuple):
-    """What some images are drawn of."""
+class Condition(NamedTuple):
+    """The conditions of b images."""
 
-    condition: Any  # what the generator reads
-    texts: Tensor | None  # what the tokenizer's decoder reads, (b, T, S)
+    generator: Tensor | TextCondition  # the generator's condition: labels (b,) int64 or encoded captions
+    decoder: Tensor | None  # text states (b, T, S) for the tokenizer's decoder, if it takes text
 
 
-class Subjects(Protocol):
-    """What every image of a set is drawn of, by its number."""
+class Conditions(Protocol):
+    """The condition, class label and caption of every image of a set, by its number."""
 
     @property
     def cycle(self) -> int:
-        """Images after which a row of the contact sheet goes on."""
+        """Rows of the contact sheet: image i is in row i % cycle."""
 
-    def ask(self, images: Sequence[int]) -> Asked: ...
+    def of(self, images: Sequence[int]) -> Condition:
+        """Return the conditions of images, given their numbers."""
+        ...
 
-    def label(self, image: int) -> int: ...
+    def label(self, image: int) -> int:
+        """Return the class label of an image."""
+        ...
 
-    def caption(self, image: int) -> str | None: ...
+    def caption(self, image: int) -> str | None:
+        """Return the caption of an image; None for class-conditional generators."""
+        ...
 
 
 @dataclass(frozen=True)
-class Classes:
-    """Classes take turns, so any number of images is spread evenly."""
+class ClassConditions:
+    """Image i is of class i % K, so that any number of images is spread evenly over the K classes."""
 
-    cycle: int  # how many there are
+    cycle: int  # K
     device: torch.device
 
-    def ask(self, images: Sequence[int]) -> Asked:
+    def of(self, images: Sequence[int]) -> Condition:
         labels = torch.tensor([self.label(image) for image in images], device=self.device)
-        return Asked(labels, None)
+        return Condition(labels, None)
 
     def label(self, image: int) -> int:
         return image % self.cycle
@@ -90,24 +101,34 @@ class Classes:
         return None
 
 
-class Captions:
-    """The captions of a split take turns; shuffled, image i gets the caption of another one."""
+class CaptionConditions:
+    """Image i has the caption of image i % M of a split of M images or, if captions are shuffled, of another image.
+
+    Raises OnetokError for a split with an image without a caption.
+    """
 
     cycle = SHEET_COLUMNS
 
     def __init__(
-        self, context: Context, entry: Samples, text: TextSampling, encoder: EncodedCaptions, decoder: Any
+        self,
+        context: Context,
+        entry: Samples,
+        text: TextSampling,
+        encoder: EncodedCaptions,
+        decoder: CaptionStates | None,
     ) -> None:
         benchmark = context.study.benchmarks[entry.benchmark]
         assert isinstance(benchmark, SampledBenchmark)
         self.shards = open_reference(benchmark)
         self.shards.check_captions()
         captions = (self.shards.caption(i) for i in range(len(self.shards)))
-        say_cuts(f"sample_images {context.job.name}", captions, encoder.tokenize.context_length)
-        self.groups = len(self.shards)  # of which the number of samples is a multiple
+        report_truncated_captions(
+            f"sample_images {context.job.name}", captions, encoder.tokenize.context_length
+        )
+        self.groups = len(self.shards)  # M; the number of samples is a multiple of it
         self.order = np.arange(self.groups)
         if text.captions == "shuffled":
-            self.order = of_others(self.groups, [entry.seed, self.groups])
+            self.order = derangement(self.groups, [entry.seed, self.groups])
         self.aesthetic, self.encoder, self.decoder, self.device = (
             text.aesthetic,
             encoder,
@@ -115,13 +136,13 @@ class Captions:
             context.device,
         )
 
-    def ask(self, images: Sequence[int]) -> Asked:
+    def of(self, images: Sequence[int]) -> Condition:
         captions = [self.caption(image) for image in images]
         scores = torch.full((len(captions),), self.aesthetic, device=self.device)
         texts = None
         if self.decoder is not None:
             texts = self.decoder(self.decoder.tokenize(captions).to(self.device))
-        return Asked(self.encoder.of(captions, scores), texts)
+        return Condition(self.encoder.of(captions, scores), texts)
 
     def label(self, image: int) -> int:
         return int(self.shards.labels[image % self.groups])
@@ -131,55 +152,61 @@ class Captions:
 
 
 def sample_images(context: Context) -> None:
+    """Write shards/, tokens.npy and contact-sheet.png."""
     entry, count = context.study.samples[context.job.name], context.job.params["images"]
-    generator = load_model(Path("results/generators") / entry.generator, context.device)
-    tokenizer = load_tokenizer(context.job.params["tokenizer"], context.device)
-    sampling, subjects = build_sampling(entry.sampling), subjects_of(context, entry)
+    made = StudyArtefacts(context.device)
+    generator = made.generator(entry.generator)
+    system = generator_system(generator)
+    tokenizer = made.tokenizer(context.job.params["tokenizer"])
+    settings, conditions = entry.sampling, conditions_of(context, entry)
     eight_bits = context.job.params["eight_bits"]
 
     @torch.inference_mode()
-    def draw(part: int, images: Sequence[int]) -> Arrays:
-        asked = subjects.ask(images)
-        drawn = generator.sample(asked.condition, sampling, ImageRandom(entry.seed, images, context.device))
-        decoded = tokenizer.decode(tokens_from_drawn(tokenizer, drawn), asked.texts)
+    def sample(part: int, images: Sequence[int]) -> Arrays:
+        condition = conditions.of(images)
+        random = ImageRandom(entry.seed, images, context.device)
+        tokens = system.sample(generator, condition.generator, settings, random)
+        decoded = tokenizer.decode(tokens_from_sampled(tokenizer, tokens), condition.decoder)
         what = f"{context.job.name}, from image {images[0]}"
         pixels = to_levels(decoded, eight_bits, what).cpu().numpy()
-        return {"pixels": pixels, "tokens": to_kept(drawn, tokenizer.codebook_size)}
+        return {"pixels": pixels, "tokens": to_kept(tokens, tokenizer.codebook_size)}
 
     parts = -(-count // entry.micro_batch)
     micro_batches = MicroBatches(count, entry.micro_batch)
     label = f"sample_images {context.job.name}"
-    computed = work_in_parts(context, parts, micro_batches, draw, label, "micro-batches")
+    computed = work_in_parts(context, parts, micro_batches, sample, label, "micro-batches")
     if computed is None:
         return
-    drawn = list(computed)
-    save_array(context.folder / "tokens.npy", np.concatenate([arrays["tokens"] for arrays in drawn]))
-    pixels = np.concatenate([arrays["pixels"] for arrays in drawn])
+    parts_made = list(computed)
+    save_array(context.folder / "tokens.npy", np.concatenate([arrays["tokens"] for arrays in parts_made]))
+    pixels = np.concatenate([arrays["pixels"] for arrays in parts_made])
     samples = (
-        Sample(f"sample-{i:06d}", encode_png(image), "png", subjects.label(i), subjects.caption(i))
+        Sample(f"sample-{i:06d}", encode_png(image), "png", conditions.label(i), conditions.caption(i))
         for i, image in enumerate(pixels)
     )
     write_shards(samples, context.folder / "shards", SAMPLES_PER_SHARD)
-    rows = min(subjects.cycle, SHEET_COLUMNS, count)
-    columns = max(1, min(SHEET_COLUMNS, count // subjects.cycle))
-    shown = [row + subjects.cycle * column for row in range(rows) for column in range(columns)]
+    rows = min(conditions.cycle, SHEET_COLUMNS, count)
+    columns = max(1, min(SHEET_COLUMNS, count // conditions.cycle))
+    shown = [row + conditions.cycle * column for row in range(rows) for column in range(columns)]
     save_picture(grid(pixels[shown], columns=columns), context.folder / "contact-sheet.png")
 
 
-def to_kept(drawn: Tensor, codebook_size: int | None) -> NDArray[Any]:
-    """Return what a generator drew as it is kept beside the images: ids (b, N) in few bytes, or latents (b, N, C)."""
-    tokens: NDArray[Any] = drawn.cpu().numpy()
+def to_kept(sampled: Tensor, codebook_size: int | None) -> NDArray[Any]:
+    """Return sampled tokens in the form of tokens.npy: ids (b, N) of the smallest dtype, or latents (b, N, C)."""
+    tokens: NDArray[Any] = sampled.cpu().numpy()
     return tokens if codebook_size is None else tokens.astype(id_dtype(codebook_size))
 
 
-def subjects_of(context: Context, entry: Samples) -> Subjects:
+def conditions_of(context: Context, entry: Samples) -> Conditions:
+    """Return the conditions of an entry of samples, by the kind of its generator."""
     generator = context.study.generators[entry.generator]
-    if not isinstance(generator, READS_CAPTIONS):
-        return Classes(generator.classes, context.device)
-    assert entry.text is not None
-    encoder = EncodedCaptions(load_encoder(generator.text, context.device))
+    if isinstance(generator, ClassEntry):
+        return ClassConditions(generator.classes, context.device)
+    assert entry.text is not None and generator.text_encoder is not None
+    made = StudyArtefacts(context.device)
+    encoder = EncodedCaptions(made.text_encoder(generator.text_encoder))
     tokenizer = context.study.tokenizers[context.job.params["tokenizer"]]
-    return Captions(context, entry, entry.text, encoder, build_caption_states(tokenizer, context.device))
+    return CaptionConditions(context, entry, entry.text, encoder, caption_states(tokenizer, made))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""Score a tokenizer's reconstructions of a benchmark's images against those images."""
+"""Scores a tokenizer's reconstructions of a benchmark's images.
+
+Legend: b images of a batch · H,W pixels · N tokens · C token channels · T token ids of a caption.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,34 +19,37 @@ from onetok.data.batches import caption_batches, caption_ids, image_batches
 from onetok.data.images import prepare, to_float
 from onetok.data.levels import to_levels
 from onetok.data.shards import Shards
-from onetok.metrics import names
 from onetok.metrics.codebook import codebook_use
 from onetok.metrics.pixels import psnr, ssim
 from onetok.metrics.suites import reconstruction_suite
-from onetok.models.quantizers import Tokens
-from onetok.models.text_encoder import CaptionStates
-from onetok.params import PosteriorMean, PosteriorSample, ReconstructionBenchmark
+from onetok.networks.clip import CaptionStates
+from onetok.nn.protocols import Tokenizer
+from onetok.nn.quantizers import Tokens
 from onetok.progress import track
-from onetok.registry import build_caption_states, load_tokenizer
+from onetok.report.contact_sheet import grid, save_picture
 from onetok.sampling.seeds import ImageRandom
-from onetok.sheets import grid, save_picture
-from onetok.stages.captions import Watched, build_detector, check_prompts, of_others
-from onetok.stages.runtime import Context, main
-from onetok.stages.scoring import open_reference, score_features, splits_of, write_scores
+from onetok.stages.common.captions import GenEvalScores, build_detector, check_prompts, derangement
+from onetok.stages.common.runtime import Context, main
+from onetok.stages.common.scoring import open_reference, score_features, splits_of, write_scores
+from onetok.study import metric_names
+from onetok.study.schema.benchmarks import PosteriorMean, PosteriorSample, ReconstructionBenchmark
+from onetok.systems.saved import StudyArtefacts
+from onetok.training.tokenizer_losses import caption_states
 
-PICTURES = 16  # images, spread over the split, in the picture of originals above reconstructions
+PICTURES = 16  # evenly chosen images in the picture of originals and reconstructions
 
 
 @dataclass
 class Measured:
-    """What is measured on the way, one tensor a batch."""
+    """Per-image metrics and ids, accumulated while images are reconstructed; one tensor for each batch."""
 
-    psnr: list[Tensor] = field(default_factory=list)  # (b,)
+    psnr: list[Tensor] = field(default_factory=list)  # (b,) in dB
     ssim: list[Tensor] = field(default_factory=list)  # (b,)
-    ids: list[Tensor] = field(default_factory=list)  # (b, N), where tokens are discrete
+    ids: list[Tensor] = field(default_factory=list)  # (b, N), of discrete tokens
     tokens: int = 0  # N
 
     def scores(self, codebook_size: int | None) -> dict[str, float | None]:
+        """Return the scores by their names; None for the codebook's scores of continuous tokens."""
         scores: dict[str, float | None] = {
             "images": len(torch.cat(self.psnr)),
             "tokens": self.tokens,
@@ -57,13 +63,15 @@ class Measured:
 
 
 def score_reconstruction(context: Context) -> None:
+    """Write scores.json and reconstructions.png."""
     name = context.job.name
     entry = context.study.tokenizers[name]
     benchmark = context.study.benchmarks[entry.benchmark]
     assert isinstance(benchmark, ReconstructionBenchmark)
     shards = open_reference(benchmark)
-    tokenizer = load_tokenizer(name, context.device)
-    text = build_caption_states(entry, context.device)
+    made = StudyArtefacts(context.device)
+    tokenizer = made.tokenizer(name)
+    text = caption_states(entry, made)
     tokenize = text.tokenize if text is not None else None
     if text is not None:
         shards.check_captions()
@@ -75,12 +83,12 @@ def score_reconstruction(context: Context) -> None:
     scores = rebuilt_scores | measured.scores(tokenizer.codebook_size)
     scores["parameters"] = sum(p.numel() for p in tokenizer.parameters())
     if benchmark.captions is not None:
-        shuffled: Mapping[str, float | None] = dict.fromkeys(rebuilt_scores)  # where no text is read
+        shuffled: Mapping[str, float | None] = dict.fromkeys(rebuilt_scores)  # None if it takes no captions
         if text is not None:
-            captions = of_others(len(shards), benchmark.captions.shuffle_seed)
+            captions = derangement(len(shards), benchmark.captions.shuffle_seed)
             shuffled = score_rebuilt(context, tokenizer, text, shards, captions, Measured())
         named = {f"{metric}_shuffled": value for metric, value in shuffled.items()}
-        scores |= {metric: value for metric, value in named.items() if metric in names.RECONSTRUCTION}
+        scores |= {metric: value for metric, value in named.items() if metric in metric_names.RECONSTRUCTION}
     write_scores(context.folder, scores)
 
     shown = np.linspace(0, len(shards) - 1, min(PICTURES, len(shards))).astype(int)
@@ -95,13 +103,16 @@ def score_reconstruction(context: Context) -> None:
 
 def score_rebuilt(
     context: Context,
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     text: CaptionStates | None,
     shards: Shards,
     captions: NDArray[np.int64],
     measured: Measured,
 ) -> dict[str, float | None]:
-    """Return the benchmark's scores of all images rebuilt, image i with caption `captions[i]` where one is read."""
+    """Return the benchmark's scores of the reconstructions of all images.
+
+    For a tokenizer that takes captions, image i is decoded with the caption of image captions[i].
+    """
     name = context.job.name
     benchmark_name = context.study.tokenizers[name].benchmark
     benchmark = context.study.benchmarks[benchmark_name]
@@ -121,46 +132,49 @@ def score_rebuilt(
     batches = Rebuilder(name, tokenizer, text, benchmark.posterior, context.device).rebuild(
         originals, measured
     )
-    watched = None
+    geneval = None
     if benchmark.captions is not None:
         detector = build_detector(context.study, benchmark, benchmark.captions.detector)
-        watched = Watched(detector) if detector is not None else None
+        geneval = GenEvalScores(detector) if detector is not None else None
     scores: dict[str, float | None] = {}
     scores |= score_features(
         context,
         benchmark_name,
         benchmark,
-        watched.pass_by(batches) if watched is not None else batches,
+        geneval.accumulate(batches) if geneval is not None else batches,
         partial(
             reconstruction_suite,
             labels=shards.labels if benchmark.class_accuracy else None,
             splits=splits_of(benchmark),
         ),
     )
-    return scores | (watched.scores(shards) if watched is not None else {})
+    return scores | (geneval.scores(shards) if geneval is not None else {})
 
 
 class Originals(NamedTuple):
-    """A batch of images to rebuild."""
+    """A batch of images to reconstruct."""
 
     pixels: Tensor  # (b, 3, H, W) uint8
-    captions: Tensor  # (b, T) int64 token ids, T = 0 where nobody reads them
-    numbers: Sequence[int]  # of the images in their split, b of them
+    captions: Tensor  # (b, T) int64 token ids; T = 0 for a tokenizer that takes no captions
+    numbers: Sequence[int]  # of the b images in their split
 
 
 @dataclass(frozen=True)
 class Rebuilder:
-    """A tokenizer as a benchmark asks for it."""
+    """Reconstructs images with a tokenizer by the settings of a benchmark."""
 
-    name: str  # for messages
-    tokenizer: Any
+    name: str  # of the tokenizer, for errors
+    tokenizer: Tokenizer
     text: CaptionStates | None
     posterior: PosteriorMean | PosteriorSample
     device: torch.device
 
     @torch.inference_mode()
     def rebuild(self, batches: Iterable[Originals], measured: Measured) -> Iterator[Tensor]:
-        """Yield the reconstruction of each batch (b, 3, H, W) uint8, rounded to 8 bits before anything is measured."""
+        """Yield the reconstructions of each batch, (b, 3, H, W) uint8, and add their metrics to `measured`.
+
+        They are rounded to 8 bits before they are measured. Raises OnetokError for NaN or infinity.
+        """
         for pixels, captions, numbers in batches:
             states = self.text(captions.to(self.device)) if self.text is not None else None
             tokens = self.tokens(to_float(pixels.to(self.device)), numbers)
@@ -174,12 +188,15 @@ class Rebuilder:
             yield rebuilt
 
     def tokens(self, images: Tensor, numbers: Sequence[int]) -> Tokens:
-        """Return the tokens of images (b, 3, H, W) float in [0, 1], continuous ones as the benchmark draws them."""
+        """Return the tokens of images (b, 3, H, W) float in [0, 1].
+
+        Continuous tokens are the mean or a sample of the posterior, as the benchmark asks.
+        """
         tokens: Tokens = self.tokenizer.encode(images)
         if tokens.posterior is None or isinstance(self.posterior, PosteriorMean):
             return tokens
         random = ImageRandom(self.posterior.seed, numbers, self.device)
-        noise = random.normal(*tokens.latents.shape[1:])  # (b, N, C), row i of image i
+        noise = random.normal(*tokens.latents.shape[1:])  # (b, N, C), row i from the stream of image i
         return tokens._replace(latents=tokens.posterior.at(noise))
 
 

@@ -1,4 +1,7 @@
-"""Score generated images against a benchmark's reference."""
+"""Scores generated images against a benchmark's reference images.
+
+Legend: b images of a batch · H,W pixels.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,17 @@ from onetok.errors import OnetokError
 from onetok.metrics.memorisation import memorised_share
 from onetok.metrics.pixels import is_blank
 from onetok.metrics.suites import generation_suite
-from onetok.params import SampledBenchmark, TextToImageBenchmark, TrainedGenerator
 from onetok.progress import track
-from onetok.registry import load_encoder, load_model
-from onetok.stages.captions import Matched, Watched, build_detector, check_prompts
-from onetok.stages.runtime import Context, main
-from onetok.stages.scoring import open_reference, score_features, splits_of, write_scores
+from onetok.stages.common.captions import CLIPScores, GenEvalScores, build_detector, check_prompts
+from onetok.stages.common.runtime import Context, main
+from onetok.stages.common.scoring import open_reference, score_features, splits_of, write_scores
+from onetok.study.schema.benchmarks import SampledBenchmark, TextToImageBenchmark
+from onetok.study.schema.generators import TrainedGenerator
+from onetok.systems.saved import StudyArtefacts
 
 
 def score_samples(context: Context) -> None:
+    """Write scores.json."""
     name = context.job.name
     entry = context.study.samples[name]
     benchmark_name = entry.benchmark
@@ -35,15 +40,15 @@ def score_samples(context: Context) -> None:
     assert isinstance(benchmark, SampledBenchmark)
     shards = Shards(Path("results/samples") / name / "shards")
     if len(shards) != benchmark.samples:
-        # Fewer samples give another FID without any sign of it: 8.7 for 2.77 has been reported.
+        # FID depends on the number of samples, and nothing in the figure shows it: 8.7 for 2.77 has been reported.
         raise OnetokError(f"{name}: found {len(shards)} samples, the benchmark expects {benchmark.samples}")
     reference, pictures = open_reference(benchmark), Pictures(benchmark.blank_deviation)
     asked = (
         CaptionScores(context, benchmark, reference) if isinstance(benchmark, TextToImageBenchmark) else None
     )
     total = -(-len(shards) // benchmark.batch)
-    batches = pictures.pass_by(
-        track(read(shards, benchmark.batch), f"score_samples {name}", "batches", total)
+    batches = pictures.accumulate(
+        track(read_batches(shards, benchmark.batch), f"score_samples {name}", "batches", total)
     )
     labels = shards.labels if benchmark.class_accuracy else None
     scores: dict[str, float | None] = {}
@@ -51,7 +56,7 @@ def score_samples(context: Context) -> None:
         context,
         benchmark_name,
         benchmark,
-        asked.pass_by(batches) if asked is not None else batches,
+        asked.accumulate(batches) if asked is not None else batches,
         partial(
             generation_suite,
             labels=labels,
@@ -60,7 +65,7 @@ def score_samples(context: Context) -> None:
             neighbours=benchmark.neighbours,
         ),
     )
-    generator = load_model(Path("results/generators") / entry.generator, context.device)
+    generator = StudyArtefacts(context.device).generator(entry.generator)
     scores |= {
         "images": len(shards),
         **pictures.scores(),
@@ -68,11 +73,11 @@ def score_samples(context: Context) -> None:
     }
     source = context.study.generators[entry.generator]
     if isinstance(source, TrainedGenerator):
-        drawn = np.load(Path("results/samples") / name / "tokens.npy")
+        samples = np.load(Path("results/samples") / name / "tokens.npy")
         cache = TokenCache(Path("results/tokens") / source.tokens)
-        scores["memorised"] = memorised_share(drawn, cache.tokens)
+        scores["memorised"] = memorised_share(samples, cache.tokens)
     else:
-        scores["memorised"] = None  # what a released generator was trained on is not here
+        scores["memorised"] = None  # the training data of a released generator is not part of the study
     if asked is not None:
         scores |= asked.scores()
     write_scores(context.folder, scores)
@@ -80,13 +85,13 @@ def score_samples(context: Context) -> None:
 
 @dataclass
 class Pictures:
-    """What is counted of samples that pass by: how many differ, and how many show nothing."""
+    """Counts distinct and blank images."""
 
-    blank_deviation: float
-    digests: list[bytes] = field(default_factory=list)  # of each picture
+    blank_deviation: float  # threshold of `is_blank`
+    digests: list[bytes] = field(default_factory=list)  # of each image's pixels
     blank: int = 0
 
-    def pass_by(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    def accumulate(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield the batches (b, 3, H, W) uint8 as they are."""
         for pixels in batches:
             self.digests += [hashlib.sha256(picture.tobytes()).digest() for picture in pixels.numpy()]
@@ -99,32 +104,35 @@ class Pictures:
 
 
 class CaptionScores:
-    """How well samples that pass by show the captions of the reference split, which take turns."""
+    """Accumulates CLIP scores and, if the benchmark has a detector, GenEval of samples.
+
+    Sample i has the caption of image i % M of the reference split of M images.
+    """
 
     def __init__(self, context: Context, benchmark: TextToImageBenchmark, reference: Shards) -> None:
         check_prompts(reference, benchmark.prompts)
         self.reference = reference
-        encoder = load_encoder(benchmark.clip, context.device)
-        self.matched = Matched(encoder, self.reference, context.device)
+        encoder = StudyArtefacts(context.device).text_encoder(benchmark.clip)
+        self.clip = CLIPScores(encoder, self.reference, context.device)
         detector = build_detector(context.study, benchmark, benchmark.detector)
-        self.watched = Watched(detector) if detector is not None else None
+        self.geneval = GenEvalScores(detector) if detector is not None else None
 
-    def pass_by(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    def accumulate(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield the batches (b, 3, H, W) uint8 as they are."""
-        matched = self.matched.pass_by(batches)
-        return self.watched.pass_by(matched) if self.watched is not None else matched
+        matched = self.clip.accumulate(batches)
+        return self.geneval.accumulate(matched) if self.geneval is not None else matched
 
     def scores(self) -> dict[str, float | None]:
         """Return the scores by the names of tables."""
-        seen = self.watched.scores(self.reference) if self.watched is not None else {}
-        return self.matched.scores() | seen
+        seen = self.geneval.scores(self.reference) if self.geneval is not None else {}
+        return self.clip.scores() | seen
 
 
-def read(shards: Shards, batch: int) -> Iterator[Tensor]:
-    """Yield batches (b, 3, H, W) uint8."""
+def read_batches(shards: Shards, batch: int) -> Iterator[Tensor]:
+    """Yield all images of shards in order, in batches (b, 3, H, W) uint8."""
     for start in range(0, len(shards), batch):
         images = [
-            decode(shards.image(i), shards.place(i)) for i in range(start, min(start + batch, len(shards)))
+            decode(shards.image(i), shards.describe(i)) for i in range(start, min(start + batch, len(shards)))
         ]
         arrays = [np.asarray(image).transpose(2, 0, 1) for image in images]
         yield torch.from_numpy(np.stack(arrays))

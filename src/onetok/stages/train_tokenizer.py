@@ -1,4 +1,4 @@
-"""Train an image tokenizer, or fetch a published one."""
+"""Trains an image tokenizer, or downloads a released one."""
 
 from __future__ import annotations
 
@@ -10,41 +10,48 @@ import torch
 from torch import nn
 
 from onetok.data.batches import AugmentedImages, caption_ids
-from onetok.data.captions import say_cuts
+from onetok.data.captions import report_truncated_captions
 from onetok.data.images import prepare
 from onetok.data.shards import Shards
-from onetok.params import PixelTokenizer, TrainedTokenizer
-from onetok.published import load_published
-from onetok.registry import build_tokenizer_objective, save_model
-from onetok.stages.fit import fit
-from onetok.stages.runtime import Context, main
+from onetok.stages.common.fit import fit
+from onetok.stages.common.runtime import Context, main
+from onetok.study.schema.tokenizers import PixelTokenizer, ReleasedTokenizer, TrainedTokenizer
+from onetok.systems.registry import load_released_tokenizer, tokenizer_objective, tokenizer_system
+from onetok.systems.saved import StudyArtefacts, save_model
 from onetok.training.loop import Task
-from onetok.training.tasks import draw_reconstructions, tokenizer_task
+from onetok.training.objectives import rebuild_pictures
+from onetok.training.tasks import tokenizer_task
 
-PICTURES = 10  # validation images, spread over the split, that a sample picture shows
+PICTURES = 10  # evenly chosen validation images in the pictures of the training log
 
 
 def train_tokenizer(context: Context) -> None:
+    """Write the tokenizer's weights and config and, for a trained one, scalars.csv and pictures/."""
     entry = context.study.tokenizers[context.job.name]
     if isinstance(entry, TrainedTokenizer):
         fit(context, partial(build_task, context, entry), entry.training)
     elif context.processes.is_main_process:
-        save_model(load_published(entry), context.folder)
+        assert isinstance(entry, ReleasedTokenizer)
+        save_model(load_released_tokenizer(entry, StudyArtefacts(context.device)), context.folder)
 
 
 def build_task(context: Context, entry: TrainedTokenizer) -> tuple[Task, nn.Module]:
+    """Return the training task of a tokenizer, and its model."""
     shards = Path("results/datasets") / entry.dataset / "shards"
     train, val = Shards(shards / "train"), Shards(shards / "val")
-    objective = build_tokenizer_objective(entry, context.device)
+    objective = tokenizer_objective(entry, StudyArtefacts(context.device))
     if objective.tokenize is not None:
         train.check_captions()
         val.check_captions()
         captions = (train.caption(i) for i in range(len(train)))
-        say_cuts(f"train_tokenizer {context.job.name}", captions, objective.tokenize.context_length)
+        report_truncated_captions(
+            f"train_tokenizer {context.job.name}", captions, objective.tokenize.context_length
+        )
     shown = np.linspace(0, len(val) - 1, PICTURES).astype(int)
     pixels = torch.from_numpy(np.stack([prepare(val.image(i), entry.images) for i in shown]))
     task = tokenizer_task(
         objective,
+        tokenizer_system(objective.model).no_decay,
         AugmentedImages(train, entry.images, entry.training.seed, objective.tokenize),
         len(train),
         entry.losses.adversarial if isinstance(entry, PixelTokenizer) else None,
@@ -52,7 +59,7 @@ def build_task(context: Context, entry: TrainedTokenizer) -> tuple[Task, nn.Modu
         context.processes,
         context.workers,
         draw=partial(
-            draw_reconstructions,
+            rebuild_pictures,
             objective=objective,
             pixels=pixels,
             captions=caption_ids(val, shown, objective.tokenize),

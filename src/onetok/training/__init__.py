@@ -1,1 +1,1 @@
-"""Training: one loop, and the tasks that tell it what to minimise."""
+"""Training: one loop for every model, and the tasks that give it a model, objectives, optimizers and batches."""

@@ -1,7 +1,7 @@
-"""Resumable state: one file a checkpoint, written whole or not at all, the last two kept.
+"""Checkpoints of training: one file each, written atomically, of which the last two are kept.
 
-A power cut, a full quota or a bad disk can still damage what is there: a file is checked before it is believed, and a
-run goes on from the newest one that is whole.
+A power cut, a full quota or a bad disk can still damage a file. Therefore a file is verified before it is loaded, and a
+run resumes from the newest checkpoint that is not damaged.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import torch
 from onetok import durable
 from onetok.errors import OnetokError, one_line
 
-KEPT = 2
+KEPT = 2  # checkpoints that are kept
 
 
 def save_checkpoint(directory: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write `state` as the checkpoint after `step` steps.
+    """Write `state` as the checkpoint after `step` steps, delete older ones but for the last KEPT, return its path.
 
-    Later ones go: they are damaged, or this run would not have started before them.
+    Checkpoints of later steps are deleted too: they must be damaged, or this run would have resumed from them.
     """
     directory.mkdir(parents=True, exist_ok=True)
     durable.remove_partial(directory)
@@ -37,12 +37,16 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any]) -> Path:
 
 
 def latest_checkpoint(directory: Path) -> Path | None:
+    """Return the checkpoint of the last step, whether damaged or not; None without any."""
     found = _checkpoints(directory)
     return found[-1] if found else None
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Return the state of a checkpoint. Raises OnetokError for a file that cannot be read or is damaged."""
+    """Return the state of a checkpoint, its tensors on `device`.
+
+    Raises OnetokError for a file that cannot be read or is damaged.
+    """
     try:
         if (damage := durable.archive_damage(path)) is not None:
             raise OnetokError(f"{path}: damaged checkpoint: {damage}")
@@ -55,9 +59,9 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
 
 
 def load_newest(directory: Path, device: torch.device) -> tuple[Path, dict[str, Any], list[str]] | None:
-    """Return the newest checkpoint that is whole, its state, and what is wrong with newer ones; None without any.
+    """Return the newest undamaged checkpoint, its state, and the errors of newer ones; None without any checkpoint.
 
-    Raises OnetokError where there are checkpoints and none is whole.
+    Raises OnetokError if there are checkpoints and all are damaged.
     """
     problems: list[str] = []
     for path in reversed(_checkpoints(directory)):

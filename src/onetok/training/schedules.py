@@ -1,4 +1,7 @@
-"""Learning-rate schedules. Legend: s step · w warm-up steps · T steps in all."""
+"""Learning-rate schedules.
+
+Legend: s step, from 0 · w warm-up steps · T steps in all.
+"""
 
 from __future__ import annotations
 
@@ -8,33 +11,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LearningRate:
+    """Linear warm-up, then a cosine decay or a constant learning rate."""
+
     kind: str  # cosine or constant
-    base: float
+    base: float  # at step w
     end: float  # at step T, cosine only
     warmup: int  # w
     steps: int  # T
 
     def at(self, step: int) -> float:
-        """Return the learning rate of step s: linear to `base` over w steps, then cosine to `end`, or constant."""
+        """Return the learning rate of step s: linear from 0 to `base` in w steps, then cosine to `end`, or constant."""
         if step < self.warmup:
             return self.base * step / self.warmup
         if self.kind == "constant":
             return self.base
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
         return self.end + (self.base - self.end) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RandomnessAnnealing:
-    """How often a sample's tokens are predicted in random order (RAR, arXiv 2411.00776, equation 5)."""
-
-    start: int  # up to this step always
-    end: int  # from this step on never: raster order
-
-    def probability(self, step: int) -> float:
-        """Return the probability of a random order at `step`; between start and end it falls linearly."""
-        if step < self.start:
-            return 1.0
-        if step >= self.end:
-            return 0.0
-        return (self.end - step) / (self.end - self.start)

@@ -1,0 +1,1 @@
+"""The public Python API, and the commands `onetok generate` and `onetok reconstruct` on top of it."""

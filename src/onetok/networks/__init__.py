@@ -1,0 +1,1 @@
+"""Auxiliary networks: feature extractors, perceptual networks, text encoders, the discriminator, a speed baseline."""

@@ -1,0 +1,1 @@
+"""Layers, quantizers, linear kernels and model interfaces that several systems share."""

@@ -1,0 +1,1 @@
+"""Released weights: download and upload, files of tensors, and renaming of released state dicts."""

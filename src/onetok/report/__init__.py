@@ -1,0 +1,1 @@
+"""Reports for people: tables, plots, contact sheets, the comparison with published evidence, and generated files."""

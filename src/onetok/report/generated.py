@@ -1,0 +1,88 @@
+"""Files that are generated from others and kept in git.
+
+A test fails when one is out of date, and `onetok generated` writes them anew.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+from onetok.errors import OnetokError
+from onetok.store.dvc_yaml import dvc_yaml
+from onetok.study.load import load_study
+from onetok.study.schema.study import Study
+
+MINIATURE = Path("studies/miniature")
+
+
+def repository_files(repository: Path) -> dict[Path, str]:
+    """Return the current content of each generated file of the repository."""
+    files = {
+        repository / "environment.yml": environment(repository),
+        repository / "params/schema.json": schema(),
+        repository / "README.md": readme(repository),
+    }
+    return files | study_files(repository) | study_files(repository / MINIATURE)
+
+
+def study_files(directory: Path) -> dict[Path, str]:
+    """Return the current content of each generated file of a study."""
+    return {directory / "dvc.yaml": dvc_yaml(load_study(directory))}
+
+
+def environment(repository: Path) -> str:
+    """Return the conda environment with the direct requirements of pyproject.toml, at the same versions."""
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    packages = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    lines = [
+        "# Made from pyproject.toml by `onetok generated`: the environment of requirements.lock, for conda users.",
+        "name: onetok",
+        "channels: [conda-forge]",
+        "dependencies:",
+        "  - python=3.11",
+        "  - pip",
+        "  - pip:",
+        *(f"      - {package}" for package in packages),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def schema() -> str:
+    """Return the JSON Schema of a params file, for editors: kind → family → variant, or an anchor holder."""
+    study = Study.model_json_schema()
+    properties = {
+        kind: {"type": "object", "additionalProperties": {**content, "title": f"families of {kind}"}}
+        for kind, content in study["properties"].items()
+    }
+    content = {
+        "$defs": study["$defs"],
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "onetok params",
+        "type": "object",
+        "properties": properties,
+        "patternProperties": {"^_": {}},
+        "additionalProperties": False,
+    }
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
+
+
+def readme(repository: Path) -> str:
+    """Return the README with the miniature's published tables between its markers.
+
+    Raises OnetokError where the markers are missing.
+    """
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    from onetok.report.pages import Pages  # imports pandas and SciPy, which take a second
+
+    study = repository / MINIATURE
+    pages = Pages(load_study(study), study)
+    tables = sorted((study / "evidence/tables").glob("*/*/table.md"))
+    names = ["/".join(table.parent.parts[-2:]) for table in tables]
+    blocks = "\n".join(pages.page(name) for name in names)
+    pattern = r"(<!-- tables:.*?-->\n).*?(<!-- end of tables -->)"
+    if not re.search(pattern, text, flags=re.DOTALL):
+        raise OnetokError("README.md: the markers of the tables are missing")
+    return re.sub(pattern, lambda found: f"{found[1]}{blocks}{found[2]}", text, flags=re.DOTALL)

@@ -1,0 +1,271 @@
+"""Tables of measured scores and published figures, in the rows and columns that params define."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from tabulate import tabulate
+
+from onetok.errors import OnetokError
+from onetok.report.markup import latex_rows, markdown_table, markdown_text, one_line
+from onetok.study import metric_names
+from onetok.study.schema.benchmarks import (
+    Benchmark,
+    GenerationBenchmark,
+    PosteriorMean,
+    Reference,
+    SampledBenchmark,
+    TextToImageBenchmark,
+)
+from onetok.study.schema.datasets import DigitsSource, ImageFolderSource
+from onetok.study.schema.study import Samples, Study
+from onetok.study.schema.tables import Column, PublishedFigure, Row, Table
+
+NOT_MEASURED = "not measured"
+DOES_NOT_APPLY = "–"
+NO_NUMBER = "NaN"
+FRECHET = ("fid", "rfid", "rfid_shuffled")
+BETTER = {"higher": " ↑", "lower": " ↓", "neither": ""}
+
+
+def read_scores(row: Row, folder: Path) -> dict[str, float | None] | None:
+    """Return the scores of the tokenizer or samples of a row, or None for a row that has neither."""
+    if row.tokenizer is None and row.samples is None:
+        return None
+    kind, name = ("reconstruction", row.tokenizer) if row.tokenizer else ("samples", row.samples)
+    path = folder / "scores" / kind / str(name) / "scores.json"
+    scores: dict[str, float | None] = json.loads(path.read_text(encoding="utf-8"))
+    return scores
+
+
+def frame_columns(table: Table) -> list[str]:
+    """Return the names of the columns that `table_frame` gives a table."""
+    names = ["label"]
+    for column in table.columns:
+        names.append(column.metric)
+        if _is_published(table, column):
+            names.append(f"{column.metric}_published")
+    return names
+
+
+def table_frame(table: Table, results: Path) -> pd.DataFrame:
+    """Return the figures of a table at full precision, one row for each of its rows.
+
+    Columns are `label`, each metric and, if any row has a published figure of it, `<metric>_published`. A cell is NaN
+    where there is no figure, and the text "NaN" for a score that was computed and is not a number.
+
+    Raises OnetokError for a metric that the scores of a row do not have.
+    """
+    records = []
+    for row in table.rows:
+        scores = read_scores(row, results)
+        record: dict[str, Any] = {"label": row.label}
+        for column in table.columns:
+            if scores is not None and column.metric not in scores:
+                raise OnetokError(f"table row {row.label!r}: its scores hold no {column.metric!r}")
+            value = None if scores is None else scores[column.metric]
+            # A score that is not a number becomes text, because NaN means that there is no score.
+            record[column.metric] = (
+                math.nan if value is None else value if math.isfinite(value) else NO_NUMBER
+            )
+            if _is_published(table, column):
+                figure = _published(row, column)
+                record[f"{column.metric}_published"] = math.nan if figure is None else figure.value
+        records.append(record)
+    return pd.DataFrame.from_records(records, columns=frame_columns(table))
+
+
+def _published(row: Row, column: Column) -> PublishedFigure | None:
+    figures = row.published.figures if row.published else {}
+    return figures.get(column.metric)
+
+
+def _is_published(table: Table, column: Column) -> bool:
+    return any(_published(row, column) for row in table.rows)
+
+
+class Rendered(NamedTuple):
+    """A table in three formats."""
+
+    csv: str
+    markdown: str
+    latex: str
+
+
+def render(
+    table: Table,
+    frame: pd.DataFrame,
+    notes: list[str],
+    shown: Mapping[tuple[str, str], str] | None = None,
+) -> Rendered:
+    """Return a table in three formats, with its sources and `notes` below it.
+
+    `shown` replaces figures of the frame by texts, by label and metric.
+    """
+    headers, cells = _cells(table, frame, shown or {})
+    align = ["left", *["right"] * (len(headers) - 1)]
+    notes = [note for note in (table.note, *_source_lines(table), *notes) if note]
+    body = tabulate(
+        [[one_line(cell) for cell in row] for row in cells],
+        [one_line(header) for header in headers],
+        tablefmt="latex_booktabs",
+        colalign=align,
+        disable_numparse=True,
+    )
+    comments = [f"% {one_line(note)}" for note in (table.title, *notes)]
+    return Rendered(
+        frame.to_csv(index=False, lineterminator="\n"),
+        markdown_table(table.title, headers, cells, align, [markdown_text(note) for note in notes]),
+        "\n".join([*comments, latex_rows(body), ""]),
+    )
+
+
+def _cells(
+    table: Table, frame: pd.DataFrame, shown: Mapping[tuple[str, str], str]
+) -> tuple[list[str], list[list[str]]]:
+    headers, columns, sources = [""], [list(frame["label"])], _sources(table)
+    for column in table.columns:
+        headers.append(f"{column.label}{BETTER[column.better]}")
+        cells = zip(table.rows, frame[column.metric], strict=True)
+        columns.append(
+            [
+                shown[row.label, column.metric]
+                if (row.label, column.metric) in shown
+                else _cell(value, column, _absent(row))
+                for row, value in cells
+            ]
+        )
+        if f"{column.metric}_published" in frame:
+            headers.append(f"{column.label}, published")
+            columns.append([_published_cell(row, column, sources) for row in table.rows])
+    return headers, [list(row) for row in zip(*columns, strict=True)]
+
+
+def _absent(row: Row) -> str:
+    return DOES_NOT_APPLY if row.tokenizer or row.samples else NOT_MEASURED
+
+
+def _cell(value: float | str, column: Column, absent: str) -> str:
+    if isinstance(value, str):
+        return value
+    return absent if math.isnan(value) else f"{value:.{column.decimals}f}"
+
+
+def _published_cell(row: Row, column: Column, sources: list[str]) -> str:
+    """Return a published figure with the number of its source in brackets, empty if there is none."""
+    figure = _published(row, column)
+    if figure is None:
+        return ""
+    mark = f"{sources.index(figure.source) + 1}{', unverified' if figure.unverified else ''}"
+    return f"{_cell(figure.value, column, '')} [{mark}]"
+
+
+def _sources(table: Table) -> list[str]:
+    """Return the sources of published figures without repetition, in the order of rows and columns."""
+    figures = (_published(row, column) for row in table.rows for column in table.columns)
+    return list(dict.fromkeys(figure.source for figure in figures if figure))
+
+
+def _source_lines(table: Table) -> Iterator[str]:
+    sources = [f"[{number}] {source}" for number, source in enumerate(_sources(table), start=1)]
+    if sources:
+        yield f"Published: {'; '.join(sources)}."
+    figures = [_published(row, column) for row in table.rows for column in table.columns]
+    if any(figure and figure.unverified for figure in figures):
+        yield "Unverified: of one secondary source, a plot or memory alone; no primary source was read."
+
+
+def protocol(study: Study, table: Table) -> list[str]:
+    """Return the notes on how the figures of a table were measured: benchmarks, sampling, definitions of columns."""
+    lines: dict[str, None] = {}
+    for row in table.rows:
+        if row.tokenizer:
+            lines[_benchmark_line(study, study.tokenizers[row.tokenizer].benchmark)] = None
+        if row.samples:
+            lines[_benchmark_line(study, study.samples[row.samples].benchmark)] = None
+    for row in table.rows:
+        if row.samples:
+            lines[f"{row.label}: {_sampling(study.samples[row.samples])}."] = None
+    # Some names have a meaning in both; the meaning of the table's rows has precedence.
+    kinds = (metric_names.GENERATION, metric_names.RECONSTRUCTION)
+    first, second = kinds if any(row.tokenizer for row in table.rows) else kinds[::-1]
+    known = {**first, **second}
+    legend = [f"{column.label}: {known[column.metric]}" for column in table.columns]
+    return [*lines, f"Columns: {'; '.join(legend)}."]
+
+
+def _benchmark_line(study: Study, name: str) -> str:
+    benchmark = study.benchmarks[name]
+    reference = f"{benchmark.reference_images} images of {benchmark.dataset} {benchmark.split}"
+    networks = f"features by {benchmark.encoder}, second network {benchmark.judge}"
+    common = f"{networks}; {benchmark.images}; {_splits(benchmark)}"
+    if isinstance(benchmark, SampledBenchmark):
+        evenly = "classes" if isinstance(benchmark, GenerationBenchmark) else "captions"
+        scope = f"{benchmark.samples} samples, {evenly} evenly, against {reference}"
+        details = (
+            f"samples {benchmark.eight_bits} to 8 bits, k = {benchmark.neighbours}; blank where no channel's"
+            f" standard deviation exceeds {benchmark.blank_deviation:g} of 255 levels"
+        )
+        if isinstance(benchmark, TextToImageBenchmark):
+            details += f"; CLIP score by {benchmark.clip}, geneval by {benchmark.detector or 'no detector'}"
+        return f"Protocol {name}: {scope}; {common}; {details}."
+    scope = f"reconstructions of {reference} against these images"
+    posterior = benchmark.posterior
+    drawn = "mean" if isinstance(posterior, PosteriorMean) else f"sample of seed {posterior.seed}"
+    common += f"; reconstructions rounded to 8 bits; of a KL tokenizer's posterior the {drawn}"
+    source = study.datasets[benchmark.dataset].source
+    if isinstance(source, DigitsSource | ImageFolderSource) and source.caption is not None:
+        common += f'; captions of images that have none "{source.caption}"'
+        if isinstance(source, ImageFolderSource):
+            common += f", class names {source.class_names}"
+    if benchmark.captions is not None:
+        seed = benchmark.captions.shuffle_seed
+        common += (
+            f"; geneval by {benchmark.captions.detector or 'no detector'}, captions shuffled by seed {seed}"
+        )
+    return f"Protocol {name}: {scope}; {common}."
+
+
+def _splits(benchmark: Reference) -> str:
+    if benchmark.inception_shuffle_seed is None:
+        return "inception score over 1 split"
+    order = f"shuffled by seed {benchmark.inception_shuffle_seed}"
+    return f"inception score over {benchmark.inception_splits} splits, {order}"
+
+
+def small_sets(study: Study, table: Table, results: Path) -> list[str]:
+    """Return a note for each Fréchet distance of fewer images than a covariance of full rank needs."""
+    lines: dict[str, None] = {}
+    for row in table.rows:
+        scores, benchmark = read_scores(row, results), _benchmark_of(study, row)
+        if scores is None or benchmark is None:
+            continue
+        for column in table.columns:
+            judged = "_judge" in column.metric
+            features, images = scores.get("features_judge" if judged else "features"), scores.get("images")
+            if column.metric.replace("_judge", "") not in FRECHET or features is None or images is None:
+                continue
+            count = min(int(images), benchmark.reference_images)
+            if count < features + 1:
+                text = f"{column.label}: of {count} images by {int(features)} features. Below features + 1 images"
+                lines[f"{text} covariances lack full rank: not comparable with distances of more images."] = (
+                    None
+                )
+    return list(lines)
+
+
+def _benchmark_of(study: Study, row: Row) -> Benchmark | None:
+    if row.tokenizer:
+        return study.benchmarks[study.tokenizers[row.tokenizer].benchmark]
+    return study.benchmarks[study.samples[row.samples].benchmark] if row.samples else None
+
+
+def _sampling(samples: Samples) -> str:
+    text = samples.text
+    told = f", {text.captions} captions, aesthetic score {text.aesthetic:g}" if text is not None else ""
+    return f"{samples.sampling.summary()}{told}, seed {samples.seed}"

@@ -1,0 +1,84 @@
+"""Checks of generators and of their samples. What only one system has, its own schema checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from onetok.study.checks.encoders import check_text_encoder
+from onetok.study.checks.shared import check_training
+from onetok.study.schema.benchmarks import GenerationBenchmark
+from onetok.study.schema.generators import (
+    CaptionEntry,
+    ClassEntry,
+    GeneratorEntry,
+    ReleasedGenerator,
+    TrainedCaptionGenerator,
+    TrainedGenerator,
+)
+from onetok.study.schema.shapes import RELEASED_TEXT
+from onetok.study.schema.study import Samples, Study
+from onetok.study.schema.tokens import CachedStates
+
+
+def check_generator(study: Study, generator: GeneratorEntry) -> Iterator[str]:
+    first = generator.first_stage(study)
+    yield from generator.problems(study)
+    name = generator.tokenizer_name(study)
+    tokens = f"tokenizer: the tokens of {name} are"
+    if isinstance(generator, TrainedGenerator):
+        tokens = f"tokens: {generator.tokens} are"
+        yield from check_training(generator.training)
+    continuous = study.tokenizers[name].token_shape(study).codebook_size is None
+    if continuous != first.continuous:
+        found, expected = "of a codebook", "continuous ones"
+        if continuous:
+            found, expected = "continuous", "ones of a codebook"
+        yield f"{tokens} {found} ({name}), expected {expected}"
+    if isinstance(generator, CaptionEntry):
+        yield from _of_captions(study, generator)
+    if isinstance(generator, ClassEntry):
+        if study.tokenizers[name].text_encoder is not None:
+            yield f"{tokens} decoded with captions ({name}), which a generator of classes has not"
+        if isinstance(generator, TrainedGenerator):
+            classes = study.datasets[study.tokens[generator.tokens].dataset].classes
+            if generator.classes != classes:
+                yield f"classes {generator.classes}, but the dataset has {classes}"
+
+
+def _of_captions(study: Study, generator: CaptionEntry) -> Iterator[str]:
+    expected = RELEASED_TEXT if isinstance(generator, ReleasedGenerator) else None
+    yield from check_text_encoder(study, "text", generator.text, expected)
+    if isinstance(generator, TrainedCaptionGenerator):
+        captions = study.tokens[generator.tokens].captions
+        if captions is None:
+            yield f"tokens: {generator.tokens} are kept without captions (its captions is null)"
+        if isinstance(captions, CachedStates) and captions.text != generator.text:
+            yield f"text: {generator.text}, but {generator.tokens} keeps states of {captions.text}"
+
+
+def check_samples(study: Study, samples: Samples) -> Iterator[str]:
+    benchmark = study.benchmarks[samples.benchmark]
+    generator = study.generators[samples.generator]
+    expected = generator.first_stage(study).sampling_kind
+    if samples.sampling.kind != expected:
+        text = f"sampling is of kind {samples.sampling.kind}"
+        yield f"{text}, but {samples.generator} of kind {generator.kind} needs {expected}"
+    reads = generator.reads == "captions"
+    if (samples.text is not None) != reads:
+        text = (
+            "reads captions, expected captions and aesthetic" if reads else "reads no captions, expected null"
+        )
+        yield f"text: {samples.generator} {text}"
+    kind = "text-to-image" if reads else "generation"
+    if benchmark.kind != kind:
+        yield f"benchmark {samples.benchmark} is of kind {benchmark.kind}, expected {kind}"
+    elif isinstance(benchmark, GenerationBenchmark) and isinstance(generator, ClassEntry):
+        yield from _classes(study, samples, benchmark, generator.classes)
+
+
+def _classes(study: Study, samples: Samples, benchmark: GenerationBenchmark, classes: int) -> Iterator[str]:
+    found = study.datasets[benchmark.dataset].classes
+    if found != classes:
+        yield f"generator {samples.generator} has {classes} classes, but the benchmark's dataset has {found}"
+    elif benchmark.samples % classes:
+        yield f"the benchmark's {benchmark.samples} samples cannot be spread evenly over {classes} classes"

@@ -1,0 +1,1 @@
+"""MaskGen, text to image on discrete and continuous tokens (arXiv 2501.07730)."""

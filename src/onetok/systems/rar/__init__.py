@@ -1,0 +1,1 @@
+"""RAR, randomized autoregressive generation (arXiv 2411.00776)."""

@@ -1,0 +1,1 @@
+"""The MaskGIT-VQGAN, a 2D tokenizer (arXiv 2202.04200), TiTok's proxy."""

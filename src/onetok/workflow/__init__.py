@@ -1,0 +1,1 @@
+"""The workflow's environment, its machine profile and prerequisites, and its reports of failures."""

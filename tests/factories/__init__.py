@@ -1,0 +1,1 @@
+"""Small models, studies and results that tests share."""
