@@ -13,10 +13,10 @@ from onetok.study.load import load_study
 from onetok.study.plan import all_jobs
 
 TABLE = "generation/class-conditional"
-TRAINED = {"fid": 2.0, "fid_judge": 2.5, "inception_score": 7.5, "precision": 0.9, "recall": 0.6}
-TRAINED |= {"accuracy": 0.98, "accuracy_judge": 0.97, "distinct": 19, "memorised": 0.1}
-UNTRAINED = {"fid": 70.0, "fid_judge": 50.0, "inception_score": 2.0, "precision": 0.3, "recall": 0.5}
-UNTRAINED |= {"accuracy": 0.1, "accuracy_judge": 0.1, "distinct": 20, "memorised": 0.0}
+TRAINED = {"fid": 2.0, "fid_second": 2.5, "inception_score": 7.5, "precision": 0.9, "recall": 0.6}
+TRAINED |= {"accuracy": 0.98, "accuracy_second": 0.97, "distinct": 19, "memorised": 0.1}
+UNTRAINED = {"fid": 70.0, "fid_second": 50.0, "inception_score": 2.0, "precision": 0.3, "recall": 0.5}
+UNTRAINED |= {"accuracy": 0.1, "accuracy_second": 0.1, "distinct": 20, "memorised": 0.0}
 BY_SCALE = {"exact": 16.0, "share": 0.5, "count": 19.0, "ratio": 1.0, "real": 0.7}
 OTHERS = {metric: BY_SCALE[metric_names.measure(metric).scale] for metric in metric_names.ALL} | {
     "images": 20.0

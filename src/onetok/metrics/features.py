@@ -72,7 +72,7 @@ def extract_features(
             logits = extractor.logits(features)
             part = Features(features.float().cpu().numpy(), logits.float().cpu().numpy())
             for kind, rows in zip(part._fields, part, strict=True):
-                require_finite(rows, f"{kind} by the {role}", first)
+                require_finite(rows, f"{kind} by the {role.replace('_', ' ')}", first)
             found[role].append(part)
         first += len(pixels)
     return {role: Features(*map(np.concatenate, zip(*parts, strict=True))) for role, parts in found.items()}

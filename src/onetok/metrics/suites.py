@@ -8,7 +8,7 @@
     features                F, the number of features of an image
     precision, recall       shares of images inside the manifold of the other set
 
-The suffix `_judge`, which callers add, marks the same metric by a second feature extractor, trained independently.
+The suffix `_second`, which callers add, marks the same metric by a second feature extractor, trained independently.
 """
 
 from __future__ import annotations

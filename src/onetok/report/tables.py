@@ -202,7 +202,7 @@ def protocol(study: Study, table: Table) -> list[str]:
 def _benchmark_line(study: Study, name: str) -> str:
     benchmark = study.benchmarks[name]
     reference = f"{benchmark.reference_images} images of {benchmark.dataset} {benchmark.split}"
-    networks = f"features by {benchmark.encoder}, second network {benchmark.judge}"
+    networks = f"features by {benchmark.encoder}, second network {benchmark.second_encoder}"
     common = f"{networks}; {benchmark.images}; {_splits(benchmark)}"
     if isinstance(benchmark, SampledBenchmark):
         evenly = "classes" if isinstance(benchmark, GenerationBenchmark) else "captions"
@@ -246,9 +246,12 @@ def small_sets(study: Study, table: Table, results: Path) -> list[str]:
         if scores is None or benchmark is None:
             continue
         for column in table.columns:
-            judged = "_judge" in column.metric
-            features, images = scores.get("features_judge" if judged else "features"), scores.get("images")
-            if column.metric.replace("_judge", "") not in FRECHET or features is None or images is None:
+            by_second = "_second" in column.metric
+            features, images = (
+                scores.get("features_second" if by_second else "features"),
+                scores.get("images"),
+            )
+            if column.metric.replace("_second", "") not in FRECHET or features is None or images is None:
                 continue
             count = min(int(images), benchmark.reference_images)
             if count < features + 1:

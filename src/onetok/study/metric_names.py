@@ -20,13 +20,13 @@ RECONSTRUCTION = {
     "inception_score_std": "its standard deviation over splits",
     "accuracy": "share of reconstructions classified as their original's class",
     "accuracy_real": "the same share of the originals",
-    "rfid_judge": "rFID by the features of a second network, independent of the first",
-    "inception_score_judge": "inception score of reconstructions by the second network's classes",
-    "inception_score_std_judge": "its standard deviation over splits",
-    "accuracy_judge": "class accuracy of reconstructions by the second network",
-    "accuracy_real_judge": "class accuracy of originals by the second network",
+    "rfid_second": "rFID by the features of a second network, independent of the first",
+    "inception_score_second": "inception score of reconstructions by the second network's classes",
+    "inception_score_std_second": "its standard deviation over splits",
+    "accuracy_second": "class accuracy of reconstructions by the second network",
+    "accuracy_real_second": "class accuracy of originals by the second network",
     "features": "length of the encoder's feature vector",
-    "features_judge": "length of the second network's feature vector",
+    "features_second": "length of the second network's feature vector",
 }
 _GENEVAL = {
     "geneval": "mean of the six tasks' shares, held-out prompts left out",
@@ -40,7 +40,7 @@ _GENEVAL = {
 }
 _OF_NO_CAPTION = (
     *("images", "parameters", "tokens", "codebook_usage", "codebook_entropy", "psnr", "ssim"),
-    *("features", "features_judge"),
+    *("features", "features_second"),
 )
 RECONSTRUCTION |= _GENEVAL
 RECONSTRUCTION |= {
@@ -60,14 +60,14 @@ GENERATION = {
     "precision": "share of samples inside the manifold of the reference",
     "recall": "share of the reference inside the manifold of the samples",
     "accuracy": "share of samples classified as the class they were made for",
-    "fid_judge": "FID by the features of a second network, independent of the first",
-    "inception_score_judge": "inception score by the second network's classes",
-    "inception_score_std_judge": "its standard deviation over splits",
-    "precision_judge": "precision by the second network's features",
-    "recall_judge": "recall by the second network's features",
-    "accuracy_judge": "class accuracy of samples by the second network",
+    "fid_second": "FID by the features of a second network, independent of the first",
+    "inception_score_second": "inception score by the second network's classes",
+    "inception_score_std_second": "its standard deviation over splits",
+    "precision_second": "precision by the second network's features",
+    "recall_second": "recall by the second network's features",
+    "accuracy_second": "class accuracy of samples by the second network",
     "features": "length of the encoder's feature vector",
-    "features_judge": "length of the second network's feature vector",
+    "features_second": "length of the second network's feature vector",
 }
 GENERATION |= {
     "clip_score": "mean CLIP score of pictures and their captions, 100 times the cosine",
@@ -115,7 +115,7 @@ _MEASURES = {
 
 def family(metric: str) -> str:
     """Return the metric's name without what says whose features, or whose captions, it was measured with."""
-    return metric.removesuffix("_shuffled").removesuffix("_judge")
+    return metric.removesuffix("_shuffled").removesuffix("_second")
 
 
 def measure(metric: str) -> Measure:

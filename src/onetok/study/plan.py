@@ -262,7 +262,7 @@ def _samples(study: Study, name: str) -> Needs:
     return Needs(params, inputs)
 
 
-REFERENCE_FIELDS = ("dataset", "split", "reference_images", "images", "encoder", "judge", "batch")
+REFERENCE_FIELDS = ("dataset", "split", "reference_images", "images", "encoder", "second_encoder", "batch")
 
 
 def _reference(study: Study, name: str) -> Needs:
@@ -431,7 +431,7 @@ KINDS = {
         Kind(
             name="references",
             stage="measure_reference",
-            version=1,
+            version=2,
             source="benchmarks",
             outputs=("features.safetensors",),
             payload=("features.safetensors",),
@@ -440,7 +440,7 @@ KINDS = {
         Kind(
             name="scores/reconstruction",
             stage="score_reconstruction",
-            version=4,
+            version=5,
             source="tokenizers",
             outputs=("scores.json", "reconstructions.png"),
             payload=("scores.json",),
@@ -449,7 +449,7 @@ KINDS = {
         Kind(
             name="scores/samples",
             stage="score_samples",
-            version=3,
+            version=4,
             source="samples",
             outputs=("scores.json",),
             payload=("scores.json",),

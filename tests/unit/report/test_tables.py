@@ -106,7 +106,7 @@ def test_a_distance_of_fewer_images_than_features_is_said(smallest):
     for row in table.rows:
         folder = smallest / "results/scores/samples" / row.samples
         folder.mkdir(parents=True)
-        (folder / "scores.json").write_text(json.dumps({"images": 20, "features": 19, "features_judge": 20}))
+        (folder / "scores.json").write_text(json.dumps({"images": 20, "features": 19, "features_second": 20}))
     (line,) = small_sets(study, table, smallest / "results")
     assert line.startswith(
         "FID, second network: of 20 images by 20 features. Below features + 1 images covariances lack"
@@ -141,7 +141,7 @@ def test_the_protocol_says_what_the_papers_benchmarks_do(repository, name, split
 def test_the_protocol_names_what_moves_a_figure(repository):
     study = load_study(repository / "studies/miniature")
     text = "\n".join(protocol(study, study.tables["generation/class-conditional"]))
-    for word in ("1440 samples", "labelled/digits train", "classifiers/digits-judge", "bicubic to 32 px"):
+    for word in ("1440 samples", "labelled/digits train", "classifiers/digits-second", "bicubic to 32 px"):
         assert word in text
     assert (
         "MaskGIT-ViT on TiTok, guided: 8 steps, temperature 2.5, linear guidance 3, arccos schedule, seed 0"

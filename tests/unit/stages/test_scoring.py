@@ -107,6 +107,9 @@ class Doubtful:
 def test_images_whose_features_are_no_numbers_are_named_by_their_place():
     pixels = torch.full((6, 3, 4, 4), 8, dtype=torch.uint8)
     pixels[4, 0, 0, 0] = 0
-    message = r"^features by the judge: value 0 of image 4 is inf \(1 of 2 images have such\), expected finite numbers$"
+    message = (
+        r"^features by the second encoder: value 0 of image 4 is inf \(1 of 2 images have such\),"
+        r" expected finite numbers$"
+    )
     with pytest.raises(OnetokError, match=message):
-        extract_features({"judge": Doubtful()}, pixels.split(2), CPU)
+        extract_features({"second_encoder": Doubtful()}, pixels.split(2), CPU)

@@ -193,9 +193,11 @@ MISTAKES = [
     ),
     (
         "benchmarks/reconstruction.yaml",
-        "judge: classifiers/digits-judge",
-        "judge: clip/digits",
-        [r"benchmarks.reconstruction.digits: judge: clip/digits is of kind clip, which has no classes"],
+        "second_encoder: classifiers/digits-second",
+        "second_encoder: clip/digits",
+        [
+            r"benchmarks.reconstruction.digits: second_encoder: clip/digits is of kind clip, which has no classes"
+        ],
     ),
     (
         "benchmarks/speed.yaml",

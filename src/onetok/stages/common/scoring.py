@@ -23,12 +23,12 @@ from onetok.study.schema.benchmarks import Reference
 from onetok.systems.saved import StudyArtefacts
 
 Suite = Callable[[Features, Features], dict[str, float]]
-SUFFIXES = {"encoder": "", "judge": "_judge"}
+SUFFIXES = {"encoder": "", "second_encoder": "_second"}
 
 
 def load_extractors(benchmark: Reference, device: torch.device) -> dict[str, FeatureExtractor]:
-    """Return the benchmark's feature extractors by role: "encoder", the FID network, and "judge", the second one."""
-    names = {"encoder": benchmark.encoder, "judge": benchmark.judge}
+    """Return the benchmark's feature extractors by role: "encoder" and "second_encoder"."""
+    names = {"encoder": benchmark.encoder, "second_encoder": benchmark.second_encoder}
     made = StudyArtefacts(device)
     return {role: cast(FeatureExtractor, made.encoder(name)) for role, name in names.items()}
 
@@ -57,7 +57,7 @@ def score_features(
 ) -> dict[str, float]:
     """Return a suite's metrics of images, batches (b, 3, H, W) uint8, by both feature extractors of the benchmark.
 
-    Names of metrics by the second extractor end in "_judge".
+    Names of metrics by the second extractor end in "_second".
     """
     reference = load_file(Path("results/references") / benchmark_name / "features.safetensors")
     ours = extract_features(load_extractors(benchmark, context.device), batches, context.device)

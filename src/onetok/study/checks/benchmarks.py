@@ -40,7 +40,7 @@ def check_benchmark(study: Study, benchmark: Benchmark) -> Iterator[str]:
         yield f"images.size {benchmark.images.size} is below {SSIM_WINDOW}, the side of SSIM's window"
     if benchmark.split == "train":
         yield from check_trained_on(study, benchmark.dataset)
-    for role, name in (("encoder", benchmark.encoder), ("judge", benchmark.judge)):
+    for role, name in (("encoder", benchmark.encoder), ("second_encoder", benchmark.second_encoder)):
         encoder = study.encoders[name]
         if isinstance(encoder, LPIPSEncoder):
             yield f"{role}: {name} is of kind lpips, which has no features"

@@ -26,12 +26,12 @@ class Reference(Strict):
         " precision and recall, class accuracy"
     )
     reference_images: Positive = Field(description="images of the split; another number is an error")
-    judge: EncoderName = Field(
+    second_encoder: EncoderName = Field(
         description="second network, independent of the encoder, by which the same figures are measured"
-        " again (metrics with the suffix _judge)"
+        " again (metrics with the suffix _second)"
     )
     class_accuracy: bool = Field(
-        description="whether class accuracy is measured: encoder and judge must know the dataset's classes"
+        description="whether class accuracy is measured: both networks must know the dataset's classes"
     )
     batch: Positive = Field(description="images that go through the networks at a time")
     inception_splits: Positive = Field(
