@@ -17,8 +17,16 @@ from onetok.store import publish
 from onetok.store.adopt import find_adoptable, set_aside
 from onetok.store.dvc_yaml import stale_dvc_yaml
 from onetok.study.load import load_study
-from onetok.study.plan import all_jobs, artefact_at, jobs_behind, targets
-from onetok.study.receipts import verify
+from onetok.study.plan import (
+    Artefact,
+    all_jobs,
+    artefact_at,
+    jobs_behind,
+    released_targets,
+    targets,
+)
+from onetok.study.receipts import Made, verify
+from onetok.study.schema.study import Study
 from onetok.workflow import environment
 from onetok.workflow.exits import exit_status
 from onetok.workflow.needs import missing_needs
@@ -52,21 +60,38 @@ def _parser() -> argparse.ArgumentParser:
         )
         return command
 
-    add(
+    command = add(
         "make", make, "Make targets with Snakemake: the repository's Snakefile in the study's folder."
-    ).add_argument("targets", nargs="+", help="paths below results/, or `all`")
-    add(
+    )
+    command.add_argument(
+        "targets", nargs="+", help="paths below results/, tables as family/variant, or `all`"
+    )
+    _add_released(command, "make these tables without the rows that have to be trained")
+    command = add(
         "check",
         check,
         "Check the params of a study and what its targets need from outside: folders of images, pinned weights."
         " Say nothing if a run can start.",
-    ).add_argument("targets", nargs="*", help="receipts below results/ (default: every table and figure)")
-    add("verify", verify_results, "Check every receipt against params, inputs and files.")
-    add(
+    )
+    command.add_argument(
+        "targets",
+        nargs="*",
+        help="receipts below results/, or tables as family/variant (default: every table and figure)",
+    )
+    _add_released(command, "check tables without the rows that have to be trained")
+    command = add("verify", verify_results, "Check every receipt against params, inputs and files.")
+    _add_released(
+        command, "check tables without the rows that have to be trained, and what they are made from"
+    )
+    command = add(
         "compare",
         compare,
         "Say for each table whether results/ is what evidence/ holds, or as near as a rerun.",
-    ).add_argument("--figures", action="store_true", help="print every figure, not only those that stand out")
+    )
+    command.add_argument(
+        "--figures", action="store_true", help="print every figure, not only those that stand out"
+    )
+    _add_released(command, "compare tables without the rows that have to be trained")
     add(
         "spread",
         spread_study,
@@ -148,6 +173,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_released(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument("--released", action="store_true", help=f"{text} (results/released/)")
+
+
 def _add_output(command: argparse.ArgumentParser) -> None:
     """Add what every command takes that computes images and writes them."""
     command.add_argument(
@@ -157,10 +186,40 @@ def _add_output(command: argparse.ArgumentParser) -> None:
 
 
 def make(arguments: argparse.Namespace) -> int:
-    if is_made(arguments.study, arguments.targets):
+    asked: list[str] = arguments.targets
+    if (arguments.study / "params").is_dir():
+        asked = _paths(load_study(arguments.study), arguments.study, asked, released=arguments.released)
+    if is_made(arguments.study, asked):
         print("nothing to be done: receipts, params and sizes agree")
         return 0
-    return run_snakemake(arguments.study, arguments.targets)
+    return run_snakemake(arguments.study, asked)
+
+
+def _paths(study: Study, directory: Path, asked: list[str], *, released: bool) -> list[str]:
+    """Return what is asked for as Snakemake's targets and options: tables that stand there by name as receipts.
+
+    Raises OnetokError where the rows of released weights of something else, or of a table without any, are asked for.
+    """
+    found = []
+    for target in asked:
+        artefact = artefact_at(target) or Artefact(kind="tables", name=target)
+        if (
+            target.startswith("-")
+            or artefact.name not in study.tables
+            or artefact.kind not in ("tables", "released")
+        ):
+            if released and not target.startswith("-") and target != "all":
+                known = ", ".join(study.tables)
+                raise OnetokError(f"{target}: no table, expected one of {known}, or all (--released)")
+            found.append("released" if released and target == "all" else target)
+        elif not released:
+            found.append(artefact.receipt)
+        else:
+            table = Artefact(kind="released", name=artefact.name)
+            if table not in released_targets(study, Made(study, directory)):
+                raise OnetokError(f"{target}: all of its rows have to be trained, and none of them is made")
+            found.append(table.receipt)
+    return found
 
 
 def is_made(directory: Path, targets: list[str]) -> bool:
@@ -172,7 +231,8 @@ def is_made(directory: Path, targets: list[str]) -> bool:
     wanted = [artefact for artefact in artefacts if artefact is not None]
     if len(wanted) < len(artefacts) or not (directory / "params").is_dir():
         return False
-    jobs = jobs_behind(load_study(directory), wanted)
+    study = load_study(directory)
+    jobs = jobs_behind(study, wanted, Made(study, directory))
     return not any(line for job in jobs for line in verify(job, directory, digests=False))
 
 
@@ -201,13 +261,16 @@ def run_snakemake(
 
 def check(arguments: argparse.Namespace) -> int:
     study, directory = load_study(arguments.study), arguments.study
-    found = [(target, artefact_at(target)) for target in arguments.targets if target != "all"]
+    made = Made(study, directory)
+    asked = [target for target in arguments.targets if target != "all"]
+    paths = _paths(study, directory, asked, released=arguments.released)
+    found = [(target, artefact_at(path)) for target, path in zip(asked, paths, strict=True)]
     if unknown := [target for target, artefact in found if artefact is None]:
         raise OnetokError(f"{unknown[0]}: no target, expected results/<kind>/<family>/<variant>/receipt.json")
     wanted = [artefact for _, artefact in found if artefact is not None]
-    jobs = jobs_behind(
-        study, wanted if arguments.targets and "all" not in arguments.targets else targets(study)
-    )
+    if not arguments.targets or "all" in arguments.targets:
+        wanted = released_targets(study, made) if arguments.released else targets(study)
+    jobs = jobs_behind(study, wanted, made)
     unmade = [job.artefact for job in jobs if verify(job, directory, digests=False)]
     lines = missing_needs(study, unmade, directory)
     if lines:
@@ -220,18 +283,27 @@ def check(arguments: argparse.Namespace) -> int:
 
 def verify_results(arguments: argparse.Namespace) -> int:
     study = load_study(arguments.study)
-    problems = [line for job in all_jobs(study) for line in verify(job, arguments.study, digests=True)]
+    jobs = list(all_jobs(study))
+    if arguments.released:
+        made = Made(study, arguments.study)
+        jobs = list(jobs_behind(study, released_targets(study, made), made))
+    problems = [line for job in jobs for line in verify(job, arguments.study, digests=True)]
     for line in problems:
         print(line)
     if not problems:
-        print(f"{len(list(all_jobs(study)))} artefacts are what params, inputs and receipts say")
+        print(f"{len(jobs)} artefacts are what params, inputs and receipts say")
     return 1 if problems else 0
 
 
 def compare(arguments: argparse.Namespace) -> int:
     from onetok.report.comparison import report
 
-    lines, failed = report(load_study(arguments.study), arguments.study, every_figure=arguments.figures)
+    lines, failed = report(
+        load_study(arguments.study),
+        arguments.study,
+        every_figure=arguments.figures,
+        released=arguments.released,
+    )
     print("\n".join(lines))
     return int(failed)
 

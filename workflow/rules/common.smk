@@ -1,6 +1,7 @@
 """What all rules share: the study's params, checked before any job starts, and the form of a stage's command."""
 
 import sys
+from pathlib import Path
 
 from onetok.workflow.environment import prepare_jobs, with_this_python
 from onetok.errors import OnetokError
@@ -9,12 +10,14 @@ from onetok.study.plan import (
     KIND_OF_STAGE,
     KINDS,
     plan,
+    released_targets,
     speed_targets,
     targets,
     waiting,
 )
 from onetok.workflow.profile import read_machine
 from onetok.study.load import load_study
+from onetok.study.receipts import Made
 
 try:
     STUDY = load_study()
@@ -25,6 +28,9 @@ except OnetokError as error:
 
 
 prepare_jobs()
+
+# What is made when the run begins: tables of released weights hold these rows too.
+MADE = Made(STUDY, Path())
 
 
 wildcard_constraints:
@@ -78,7 +84,7 @@ def priority_of(kind):
 
 def job_of(kind, wildcards):
     try:
-        return plan(STUDY, kind, f"{wildcards.family}/{wildcards.variant}")
+        return plan(STUDY, kind, f"{wildcards.family}/{wildcards.variant}", MADE)
     except OnetokError as error:
         raise WorkflowError(str(error)) from None
 

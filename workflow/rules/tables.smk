@@ -6,6 +6,7 @@ REQUIRED INPUTS:
 
 OUTPUTS:
     results/tables/<family>/<variant>/{receipt.json, table.csv, table.md, table.tex}
+    results/released/<family>/<variant>/…                    the same without the rows that have to be trained
     results/figures/<family>/<variant>/{receipt.json, figure.png}
 """
 
@@ -29,6 +30,27 @@ rule build_table:
         slice=slice_of("tables"),
     shell:
         stage("build_table")
+
+
+rule build_released_table:
+    """Build table {wildcards.family}/{wildcards.variant} without the rows that have to be trained."""
+    input:
+        receipts=receipts_of("released"),
+        payloads=payloads_of("released"),
+    output:
+        outputs_of("released"),
+    log:
+        "results/logs/build_released_table/{family}/{variant}/log.txt",
+    benchmark:
+        "results/benchmarks/build_released_table/{family}/{variant}.tsv"
+    priority: SHORT
+    conda:
+        "../../environment.yml"
+    threads: config["threads"]
+    params:
+        slice=slice_of("released"),
+    shell:
+        stage("build_released_table")
 
 
 rule plot_figure:

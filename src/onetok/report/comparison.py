@@ -25,7 +25,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -33,10 +33,18 @@ import pandas as pd
 from onetok.errors import OnetokError, one_line, shown
 from onetok.report.tables import NO_NUMBER, frame_columns
 from onetok.spread.intervals import Interval, Runs, distance
-from onetok.spread.kept import KeptRun, figures, kept_intervals, kept_runs, scores_of
+from onetok.spread.kept import KeptRun, figures, kept_intervals, kept_runs
 from onetok.spread.machines import differences
-from onetok.study.plan import Artefact, Job, all_jobs, plan
-from onetok.study.receipts import verify
+from onetok.study.plan import (
+    Artefact,
+    Job,
+    all_jobs,
+    jobs_behind,
+    plan,
+    released_targets,
+    scores_of,
+)
+from onetok.study.receipts import Made, verify
 from onetok.study.schema.study import Study
 from onetok.study.schema.tables import Column, Table
 
@@ -109,6 +117,7 @@ class Compared:
     verdict: str  # as in the module docstring
     lines: list[str] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
+    not_made: int = 0  # rows of a table of released weights that it lacks; they are not compared
 
     @property
     def failed(self) -> bool:
@@ -119,8 +128,10 @@ class Compared:
 class Comparison:
     """Compares the tables of a study. Their intervals are computed together (onetok.spread.intervals)."""
 
-    def __init__(self, study: Study, directory: Path) -> None:
-        self.study, self.directory = study, directory
+    def __init__(self, study: Study, directory: Path, *, released: bool = False) -> None:
+        """`released`: those tables that lack the rows that have to be trained, in results/released/."""
+        self.study, self.directory, self.released = study, directory, released
+        self.is_made = Made(study, directory)
         runs: list[KeptRun] = kept_runs(study, directory)
         self.runs: Mapping[tuple[Artefact, str], Runs] = figures(study, runs)
         self.intervals = kept_intervals(study, runs)
@@ -129,9 +140,8 @@ class Comparison:
     def table(self, name: str) -> Compared:
         """Compare one table of results/ with that of evidence/."""
         table = self.study.tables[name]
-        ours, evidence = (
-            self.directory / top / "tables" / name / "table.csv" for top in ("results", "evidence")
-        )
+        evidence = self.directory / "evidence/tables" / name / "table.csv"
+        ours = self.directory / "results" / self._kind / name / "table.csv"
         for path in (evidence, ours):
             if not path.exists():
                 return Compared(verdict="missing", lines=[f"{path}: no such file"])
@@ -147,15 +157,33 @@ class Comparison:
             other = _unlike_params(table, contents[path])
             if other is not None:
                 return Compared(verdict="other rows or columns", lines=[f"{path}: {other}: {remedy}"])
-        found_figures = list(self._figures(table, contents[ours], contents[evidence]))
+        not_made = self._not_made(name)
+        found_figures = list(self._figures(table, contents[ours], contents[evidence], not_made))
         if ours.read_bytes() == evidence.read_bytes():
             return Compared(verdict="identical", figures=found_figures)
-        return _verdict(table, found_figures)
+        return replace(_verdict(table, found_figures), not_made=len(not_made))
 
-    def _figures(self, table: Table, ours: pd.DataFrame, evidence: pd.DataFrame) -> Iterator[Figure]:
+    @property
+    def tables(self) -> list[str]:
+        """The names of the tables that are compared."""
+        if not self.released:
+            return list(self.study.tables)
+        return [artefact.name for artefact in released_targets(self.study, self.is_made)]
+
+    @property
+    def _kind(self) -> str:
+        return "released" if self.released else "tables"
+
+    def _not_made(self, name: str) -> list[str]:
+        """Return the labels of the rows that a table lacks."""
+        return list(plan(self.study, self._kind, name, self.is_made).params.get("not_made", []))
+
+    def _figures(
+        self, table: Table, ours: pd.DataFrame, evidence: pd.DataFrame, not_made: list[str]
+    ) -> Iterator[Figure]:
         for index, row in enumerate(table.rows):
             scores = scores_of(row)
-            for column in table.columns if scores is not None else ():
+            for column in table.columns if scores is not None and row.label not in not_made else ():
                 assert scores is not None
                 yield Figure(
                     label=row.label,
@@ -184,6 +212,9 @@ class Comparison:
     def receipts(self) -> list[str]:
         """Return the problems of the receipts of all artefacts of the study, a line each."""
         jobs: list[Job] = list(all_jobs(self.study))
+        if self.released:
+            wanted = released_targets(self.study, self.is_made)
+            jobs = list(jobs_behind(self.study, wanted, self.is_made))
         return [line for job in jobs for line in verify(job, self.directory, digests=True)]
 
     def machines(self) -> list[str]:
@@ -284,13 +315,16 @@ def _range(low: float, high: float) -> str:
 # ---------------------------------------------------------------------------------------------- report
 
 
-def report(study: Study, directory: Path, *, every_figure: bool) -> tuple[list[str], bool]:
+def report(
+    study: Study, directory: Path, *, every_figure: bool, released: bool = False
+) -> tuple[list[str], bool]:
     """Return the lines that `onetok compare` prints, and whether the comparison failed."""
-    comparison = Comparison(study, directory)
+    comparison = Comparison(study, directory, released=released)
     lines, failed = [], False
-    for name in study.tables:
+    for name in comparison.tables:
         compared = comparison.table(name)
-        lines.append(f"{name}: {compared.verdict}{_summary(compared)}")
+        rows = f", {compared.not_made} rows not made" if compared.not_made else ""
+        lines.append(f"{name}: {compared.verdict}{_summary(compared)}{rows}")
         lines += [f"  {line}" for line in compared.lines]
         if every_figure:
             lines += [f"  {f.line}" for f in compared.figures if f.line not in compared.lines]

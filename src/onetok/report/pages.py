@@ -14,7 +14,8 @@ import pandas as pd
 from onetok.report.claims import RELATIONS
 from onetok.report.tables import protocol, render, small_sets
 from onetok.spread.intervals import Interval
-from onetok.spread.kept import KeptRun, kept_intervals, kept_runs, key_of, scores_of, table_intervals
+from onetok.spread.kept import KeptRun, kept_intervals, kept_runs, key_of, table_intervals
+from onetok.study.plan import scores_of
 from onetok.study.schema.study import Study
 from onetok.study.schema.tables import Claim, Column, Table
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,8 @@ from onetok.study.schema.datasets import DigitsSource, ImageFolderSource
 from onetok.study.schema.study import Samples, Study
 from onetok.study.schema.tables import Column, PublishedFigure, Row, Table
 
-NOT_MEASURED = "not measured"
+NOT_MEASURED = "not measured"  # by any system of the study
+NOT_MADE = "not made"  # and could be
 DOES_NOT_APPLY = "–"
 NO_NUMBER = "NaN"
 FRECHET = ("fid", "rfid", "rfid_shuffled")
@@ -53,8 +54,10 @@ def frame_columns(table: Table) -> list[str]:
     return names
 
 
-def table_frame(table: Table, results: Path) -> pd.DataFrame:
+def table_frame(table: Table, results: Path, not_made: Collection[str] = ()) -> pd.DataFrame:
     """Return the figures of a table at full precision, one row for each of its rows.
+
+    Rows labelled `not_made` get no scores.
 
     Columns are `label`, each metric and, if any row has a published figure of it, `<metric>_published`. A cell is NaN
     where there is no figure, and the text "NaN" for a score that was computed and is not a number.
@@ -63,7 +66,7 @@ def table_frame(table: Table, results: Path) -> pd.DataFrame:
     """
     records = []
     for row in table.rows:
-        scores = read_scores(row, results)
+        scores = read_scores(row, results) if row.label not in not_made else None
         record: dict[str, Any] = {"label": row.label}
         for column in table.columns:
             if scores is not None and column.metric not in scores:
@@ -102,12 +105,18 @@ def render(
     frame: pd.DataFrame,
     notes: list[str],
     shown: Mapping[tuple[str, str], str] | None = None,
+    not_made: Collection[str] = (),
 ) -> Rendered:
     """Return a table in three formats, with its sources and `notes` below it.
 
-    `shown` replaces figures of the frame by texts, by label and metric.
+    `shown` replaces figures of the frame by texts, by label and metric. Rows labelled `not_made` say so.
     """
-    headers, cells = _cells(table, frame, shown or {})
+    headers, cells = _cells(table, frame, shown or {}, not_made)
+    if not_made:
+        notes = [
+            f"Not made: {'; '.join(not_made)}. These rows have to be trained; other rows are complete.",
+            *notes,
+        ]
     align = ["left", *["right"] * (len(headers) - 1)]
     notes = [note for note in (table.note, *_source_lines(table), *notes) if note]
     body = tabulate(
@@ -126,7 +135,7 @@ def render(
 
 
 def _cells(
-    table: Table, frame: pd.DataFrame, shown: Mapping[tuple[str, str], str]
+    table: Table, frame: pd.DataFrame, shown: Mapping[tuple[str, str], str], not_made: Collection[str]
 ) -> tuple[list[str], list[list[str]]]:
     headers, columns, sources = [""], [list(frame["label"])], _sources(table)
     for column in table.columns:
@@ -136,7 +145,7 @@ def _cells(
             [
                 shown[row.label, column.metric]
                 if (row.label, column.metric) in shown
-                else _cell(value, column, _absent(row))
+                else _cell(value, column, NOT_MADE if row.label in not_made else _absent(row))
                 for row, value in cells
             ]
         )
@@ -180,15 +189,16 @@ def _source_lines(table: Table) -> Iterator[str]:
         yield "Unverified: of one secondary source, a plot or memory alone; no primary source was read."
 
 
-def protocol(study: Study, table: Table) -> list[str]:
+def protocol(study: Study, table: Table, not_made: Collection[str] = ()) -> list[str]:
     """Return the notes on how the figures of a table were measured: benchmarks, sampling, definitions of columns."""
     lines: dict[str, None] = {}
-    for row in table.rows:
+    rows = [row for row in table.rows if row.label not in not_made]
+    for row in rows:
         if row.tokenizer:
             lines[_benchmark_line(study, study.tokenizers[row.tokenizer].benchmark)] = None
         if row.samples:
             lines[_benchmark_line(study, study.samples[row.samples].benchmark)] = None
-    for row in table.rows:
+    for row in rows:
         if row.samples:
             lines[f"{row.label}: {_sampling(study.samples[row.samples])}."] = None
     # Some names have a meaning in both; the meaning of the table's rows has precedence.
@@ -238,10 +248,12 @@ def _splits(benchmark: Reference) -> str:
     return f"inception score over {benchmark.inception_splits} splits, {order}"
 
 
-def small_sets(study: Study, table: Table, results: Path) -> list[str]:
+def small_sets(study: Study, table: Table, results: Path, not_made: Collection[str] = ()) -> list[str]:
     """Return a note for each Fréchet distance of fewer images than a covariance of full rank needs."""
     lines: dict[str, None] = {}
     for row in table.rows:
+        if row.label in not_made:
+            continue
         scores, benchmark = read_scores(row, results), _benchmark_of(study, row)
         if scores is None or benchmark is None:
             continue

@@ -24,11 +24,11 @@ from onetok.errors import OnetokError
 from onetok.spread import KEPT, first_problem
 from onetok.spread.intervals import Interval, Runs, intervals
 from onetok.study import metric_names
-from onetok.study.plan import Artefact, all_jobs
+from onetok.study.plan import Artefact, all_jobs, scores_of
 from onetok.study.schema.base import Strict
 from onetok.study.schema.spreads import Spread, SpreadRun
 from onetok.study.schema.study import Study
-from onetok.study.schema.tables import Row, Table
+from onetok.study.schema.tables import Table
 
 Figure = tuple[Artefact, str]  # the scores and a metric in them
 
@@ -96,13 +96,6 @@ def chains(study: Study) -> dict[Artefact, str]:
         behind = {needed.receipt: found[needed] for needed in job.inputs}
         found[job.artefact] = digest_of({"slice": job.slice, "inputs": behind})
     return found
-
-
-def scores_of(row: Row) -> Artefact | None:
-    """Return the artefact of the scores that a row of a table shows; None for a row without scores."""
-    if row.tokenizer is not None:
-        return Artefact(kind="scores/reconstruction", name=row.tokenizer)
-    return Artefact(kind="scores/samples", name=row.samples) if row.samples is not None else None
 
 
 def score_artefacts(study: Study) -> list[Artefact]:

@@ -20,10 +20,11 @@ from pydantic import BaseModel
 from onetok.errors import OnetokError
 from onetok.study.references import references
 from onetok.study.schema.benchmarks import SampledBenchmark, TextToImageBenchmark
+from onetok.study.schema.encoders import ClassifierEncoder, CLIPEncoder
 from onetok.study.schema.generators import ReleasedGenerator, TrainedGenerator
 from onetok.study.schema.speeds import ComparisonSpeed, GeneratorSpeed, StudySystem, TokenizerSpeed
 from onetok.study.schema.study import Study
-from onetok.study.schema.tables import CurvesFigure, ReconstructionFigure
+from onetok.study.schema.tables import CurvesFigure, ReconstructionFigure, Row
 from onetok.study.schema.tokenizers import TrainedTokenizer
 
 # Raise it when receipts hold something else: what was made before is then made again, for nothing says what it read.
@@ -84,6 +85,15 @@ class Input(NamedTuple):
     covered: bool = False  # by the receipt of another input, which was made from it: its own is not read
 
 
+# Says of an artefact whether it is made, with all that it is made from, as today's params say (receipts.Made).
+IsMade = Callable[[Artefact], bool]
+
+
+def nothing_made(artefact: Artefact) -> bool:
+    """Say of every artefact that it is not made."""
+    return False
+
+
 class Needs(NamedTuple):
     """What a planner says of an artefact."""
 
@@ -105,9 +115,11 @@ class Kind:
     payload: tuple[str, ...] = ()  # of the outputs, what the jobs that read it open
     distributed: bool = False  # whether several processes share a job, under the launch prefix of the machine
     needs: Callable[[Study, str], Needs]
+    # What its jobs need beside that of what is made already; no other kind's jobs depend on anything but params.
+    needs_of_made: Callable[[Study, str, IsMade], Needs] | None = None
 
-    def job(self, study: Study, name: str) -> Job:
-        needs = self.needs(study, name)
+    def job(self, study: Study, name: str, is_made: IsMade) -> Job:
+        needs = self.needs_of_made(study, name, is_made) if self.needs_of_made else self.needs(study, name)
         outputs = (*(output.rstrip("/") for output in self.outputs), *needs.outputs)
         inputs = list(dict.fromkeys(needs.inputs))
         return Job(
@@ -122,8 +134,10 @@ class Kind:
 # ---------------------------------------------------------------------------------------------- the DAG
 
 
-def plan(study: Study, kind: str, name: str) -> Job:
+def plan(study: Study, kind: str, name: str, is_made: IsMade = nothing_made) -> Job:
     """Return the job that makes an artefact.
+
+    `is_made` matters to tables of released weights alone, which also hold the rows that are made already.
 
     Raises OnetokError for a name that no params file defines.
     """
@@ -133,7 +147,7 @@ def plan(study: Study, kind: str, name: str) -> Job:
     known = getattr(study, source)
     if name not in known:
         raise OnetokError(f"no {source} named {name!r} in params/, known: {', '.join(sorted(known))}")
-    return KINDS[kind].job(study, name)
+    return KINDS[kind].job(study, name, is_made)
 
 
 def all_jobs(study: Study) -> Iterator[Job]:
@@ -141,15 +155,18 @@ def all_jobs(study: Study) -> Iterator[Job]:
     return jobs_behind(study, targets(study))
 
 
-def jobs_behind(study: Study, wanted: Iterable[Artefact]) -> Iterator[Job]:
-    """Yield the jobs that make `wanted` and all that they are made from, inputs before what reads them."""
+def jobs_behind(study: Study, wanted: Iterable[Artefact], is_made: IsMade = nothing_made) -> Iterator[Job]:
+    """Yield the jobs that make `wanted` and all that they are made from, inputs before what reads them.
+
+    `is_made` is that of `plan`.
+    """
     done: set[Artefact] = set()
 
     def visit(artefact: Artefact) -> Iterator[Job]:
         if artefact in done:
             return
         done.add(artefact)
-        job = plan(study, artefact.kind, artefact.name)
+        job = plan(study, artefact.kind, artefact.name, is_made)
         for needed in job.inputs:
             yield from visit(needed)
         yield job
@@ -179,6 +196,12 @@ def waiting(study: Study) -> dict[Artefact, int]:
 def targets(study: Study) -> list[Artefact]:
     """Return what `rule all` asks for: every table and every figure."""
     return [Artefact(kind=kind, name=name) for kind in ("tables", "figures") for name in getattr(study, kind)]
+
+
+def released_targets(study: Study, is_made: IsMade) -> list[Artefact]:
+    """Return what `rule released` asks for: every table with a row that can be had without any training."""
+    artefacts = [Artefact(kind="released", name=name) for name in study.tables]
+    return [found for found in artefacts if plan(study, found.kind, found.name, is_made).inputs]
 
 
 def speed_targets(study: Study) -> list[Artefact]:
@@ -305,12 +328,45 @@ def _score_samples(study: Study, name: str) -> Needs:
     return Needs({"samples": name, "benchmark": samples.benchmark, **_dump(benchmark)}, inputs)
 
 
+def scores_of(row: Row) -> Artefact | None:
+    """Return the scores that a row of a table shows, or None for a row of published figures alone."""
+    if row.tokenizer is not None:
+        return Artefact(kind="scores/reconstruction", name=row.tokenizer)
+    return Artefact(kind="scores/samples", name=row.samples) if row.samples is not None else None
+
+
 def _table(study: Study, name: str) -> Needs:
     table = study.tables[name]
-    kinds = (("tokenizer", "scores/reconstruction"), ("samples", "scores/samples"))
-    scores = [(kind, getattr(row, field)) for field, kind in kinds for row in table.rows]
+    tokenizers = [row for row in table.rows if row.tokenizer is not None]
+    scores = map(scores_of, [*tokenizers, *(row for row in table.rows if row.samples is not None)])
     # Pages and `onetok compare` read the rest.
-    return Needs(_dump(table, "spread", "controls"), [_input(*score) for score in scores if score[1]])
+    return Needs(
+        _dump(table, "spread", "controls"), [_input(found.kind, found.name) for found in scores if found]
+    )
+
+
+def _released_table(study: Study, name: str, is_made: IsMade) -> Needs:
+    """Return the needs of a table without the rows that only a training run could fill in."""
+    needs = _table(study, name)
+    absent = {
+        found.artefact
+        for found in needs.inputs
+        if not (is_made(found.artefact) or of_released_weights(study, found.artefact))
+    }
+    labels = [row.label for row in study.tables[name].rows if scores_of(row) in absent]
+    inputs = [found for found in needs.inputs if found.artefact not in absent]
+    return Needs({**needs.params, "not_made": labels}, inputs)
+
+
+TRAINED = (TrainedTokenizer, TrainedGenerator, ClassifierEncoder, CLIPEncoder)
+
+
+def of_released_weights(study: Study, artefact: Artefact) -> bool:
+    """Return whether nothing has to be trained to make an artefact: all weights behind it are released ones."""
+    entries = (
+        getattr(study, KINDS[job.artefact.kind].source)[job.name] for job in jobs_behind(study, [artefact])
+    )
+    return not any(isinstance(entry, TRAINED) for entry in entries)
 
 
 def _figure(study: Study, name: str) -> Needs:
@@ -462,6 +518,15 @@ KINDS = {
             source="tables",
             outputs=("table.csv", "table.md", "table.tex"),
             needs=_table,
+        ),
+        Kind(  # never pulled by `all`: what it holds depends on what is made, and a whole table is in tables/
+            name="released",
+            stage="build_released_table",
+            version=1,
+            source="tables",
+            outputs=("table.csv", "table.md", "table.tex"),
+            needs=_table,
+            needs_of_made=_released_table,
         ),
         Kind(
             name="figures",

@@ -31,7 +31,8 @@ from typing_extensions import TypedDict  # pydantic reads typing's from Python 3
 from onetok import durable
 from onetok.errors import OnetokError, one_line, printable, shown
 from onetok.study.digests import DigestIndex, sha256
-from onetok.study.plan import Artefact, Job, artefact_at
+from onetok.study.plan import Artefact, Job, artefact_at, jobs_behind
+from onetok.study.schema.study import Study
 
 LARGEST = 64 * 2**20  # bytes of a receipt; that of ImageNet's shards has 300 kB
 DEEPEST = 32  # levels of a receipt
@@ -336,6 +337,25 @@ def verify(job: Job, study: Path, *, digests: bool) -> list[str]:
     problems += [f"{path}: lists {name}, which is no output" for name in sorted(listed - {*job.outputs})]
     problems += _file_problems(receipt, index_of(job.artefact, study), again=True if digests else None)
     return problems
+
+
+class Made:
+    """Says of an artefact whether it is made, with all that it is made from, as params, receipts and sizes say.
+
+    It looks at an artefact once: what is made later does not count.
+    """
+
+    def __init__(self, study: Study, directory: Path) -> None:
+        self.study, self.directory = study, directory
+        self._holds: dict[Artefact, bool] = {}
+
+    def __call__(self, artefact: Artefact) -> bool:
+        return all(self._receipt_holds(job) for job in jobs_behind(self.study, [artefact]))
+
+    def _receipt_holds(self, job: Job) -> bool:
+        if job.artefact not in self._holds:
+            self._holds[job.artefact] = not verify(job, self.directory, digests=False)
+        return self._holds[job.artefact]
 
 
 def _input_problems(job: Job, receipt: Receipt, study: Path) -> Iterator[str]:

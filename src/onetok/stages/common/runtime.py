@@ -25,7 +25,7 @@ from onetok.errors import OnetokError
 from onetok.stages.common.machine import machine_record
 from onetok.study.load import load_study
 from onetok.study.plan import KIND_OF_STAGE, Job, plan
-from onetok.study.receipts import check_inputs, scratch_folder, write_receipt
+from onetok.study.receipts import Made, check_inputs, scratch_folder, write_receipt
 from onetok.study.schema.study import Study
 from onetok.workflow import environment
 from onetok.workflow.exits import exit_status
@@ -113,7 +113,7 @@ def _run(stage: str, work: Callable[[Context], None], arguments: argparse.Namesp
     started = time.time()
     _pin_threads(arguments.threads)
     study = load_study()
-    job = plan(study, KIND_OF_STAGE[stage].name, arguments.name)
+    job = plan(study, KIND_OF_STAGE[stage].name, arguments.name, Made(study, Path()))
     device = open_device(arguments.device)
     set_tf32(arguments.tf32, device)
     context = Context(study, job, device, arguments.workers, arguments.tracker)

@@ -125,6 +125,10 @@ def check_table(study: Study, table: Table) -> Iterator[str]:
                 where = f"rows.{index}.published.figures.{metric}"
                 yield f"{where}: no column of this metric would show it; {nearest(metric, columns)}"
     yield from _labels(table)
+    labels = [row.label for row in table.rows]
+    for index, label in enumerate(labels):
+        if label in labels[:index]:
+            yield f"rows.{index}.label: {label!r} is also that of rows.{labels.index(label)}, expected another"
 
 
 def _labels(table: Table) -> Iterator[str]:
