@@ -8,10 +8,10 @@ import http.client
 import netrc
 import os
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import torch
@@ -166,14 +166,26 @@ def find_pin(repo: str, file: str, revision: str) -> Pin:
 
     Raises OnetokError where the repository, the revision or the file does not exist, or without a network.
     """
+    return find_pins(repo, (file,), revision)[file]
+
+
+def find_pins(repo: str, files: Iterable[str], revision: str) -> dict[str, Pin]:
+    """Return the pins of several files of a repository by file; asks for the repository once. Raises as find_pin."""
     with _explained(f"{repo} at {revision}: cannot be looked up on the Hub"):
         info = HfApi().model_info(repo, revision=revision, files_metadata=True)
-    files = {sibling.rfilename: sibling for sibling in info.siblings or []}
-    if file not in files:
-        raise OnetokError(f"{repo} at {revision}: no file {file!r}; {nearest(file, files)}")
-    commit, stored = info.sha, files[file].lfs
-    if commit is None:
+    known = {sibling.rfilename: sibling for sibling in info.siblings or []}
+    if info.sha is None:
         raise OnetokError(f"{repo} at {revision}: the Hub names no commit")
+    found = {}
+    for file in files:
+        if file not in known:
+            raise OnetokError(f"{repo} at {revision}: no file {file!r}; {nearest(file, known)}")
+        found[file] = _pin(repo, file, info.sha, known[file].lfs)
+    return found
+
+
+def _pin(repo: str, file: str, commit: str, stored: Any) -> Pin:
+    """Return the pin of a file at a commit; `stored` is what the Hub says of a large file, None of a small one."""
     if stored is not None:
         return Pin(commit, stored.sha256)
     with _explained(f"{file}: cannot be downloaded from {repo} at {commit}"):

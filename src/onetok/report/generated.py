@@ -13,6 +13,7 @@ from pathlib import Path
 from onetok.errors import OnetokError
 from onetok.store.dvc_yaml import dvc_yaml
 from onetok.study.load import load_study
+from onetok.study.pins import PinnedFile
 from onetok.study.schema.study import Study
 
 MINIATURE = Path("studies/miniature")
@@ -57,6 +58,8 @@ def schema() -> str:
         kind: {"type": "object", "additionalProperties": {**content, "title": f"families of {kind}"}}
         for kind, content in study["properties"].items()
     }
+    pinned = PinnedFile.model_json_schema()
+    properties["pins"] = {"type": "object", "additionalProperties": pinned, "title": "params/pins.yaml"}
     content = {
         "$defs": study["$defs"],
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -17,6 +17,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from onetok.study.load import place
+from onetok.study.pins import FILE as PINS_FILE
+from onetok.study.pins import pin_key, weights_of
 from onetok.study.plan import KINDS, Artefact, Job, all_jobs, jobs_behind
 from onetok.study.references import references
 from onetok.study.schema.study import Study
@@ -97,6 +99,9 @@ def _tracked(study: Study, job: Job) -> dict[str, list[str]]:
     for kind, name in dict.fromkeys(_entries(study, job)):
         file, key = place(kind, name).split(": ", 1)
         found.setdefault(file, []).append(key)
+        for weights in weights_of(getattr(study, kind)[name]).values():
+            if (pinned := pin_key(weights.hub or "", weights.file)) in study._pinned:
+                found.setdefault(PINS_FILE, []).append(f"pins.{pinned}")
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from onetok.errors import OnetokError, nearest, printable, shown
+from onetok.study import pins
 from onetok.study.checks import inconsistencies
 from onetok.study.references import references
 from onetok.study.schema.study import Study
@@ -83,6 +84,9 @@ def _files(root: Path, problems: list[str]) -> Iterator[Path]:
         name = f"params/{folder.name}"
         if folder == root / "schema.json":
             continue
+        if name == pins.FILE:
+            yield folder
+            continue
         if folder.name not in FOLDERS:
             problems.append(
                 f"{name}: expected only folders {', '.join(FOLDERS)}; {nearest(folder.name, FOLDERS)}"
@@ -105,10 +109,18 @@ def build_study(contents: Mapping[str, dict[str, Any] | None], problems: list[st
     problems = list(problems or [])
     raw: dict[str, dict[str, Any]] = {kind: {} for kind in Study.model_fields}
     unread = {name for name, content in contents.items() if content is None}
+    pinned: pins.Pins = {}
+    try:
+        if contents.get(pins.FILE) is not None:
+            pinned = pins.read_pins(contents[pins.FILE])
+    except OnetokError as error:
+        problems.append(str(error))
     for name, content in contents.items():
+        if name == pins.FILE:
+            continue
         try:
             for kind, variant, value in _variants(name, content or {}):
-                raw[kind][variant] = value
+                raw[kind][variant] = pins.with_pins(value, pinned)
         except OnetokError as error:
             problems.append(str(error))
             unread.add(name)
@@ -117,6 +129,7 @@ def build_study(contents: Mapping[str, dict[str, Any] | None], problems: list[st
     except ValidationError as error:
         problems += [_explain(dict(detail)) for detail in error.errors()]
         raise OnetokError(_report(problems)) from None
+    study._pinned = frozenset(pinned)
     problems += _check_references(study, unread)
     if not problems:
         problems += [f"{place(kind, name)}: {text}" for kind, name, text in inconsistencies(study)]

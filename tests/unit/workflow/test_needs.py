@@ -68,6 +68,9 @@ def test_weights_without_a_pin_or_a_file_are_listed_with_what_to_do(study):
     found = missing_needs(load_study(study), encoders, study)
     start = "params/encoders/published.yaml: encoders.published"
     null = "null in params; `"
+    assert (
+        found.pop() == "`onetok pin --all --write` looks up every null pin and writes it to params/pins.yaml"
+    )
     assert found == [
         f"{start}.hub.weights: x.safetensors: not pinned: weights.revision and weights.sha256 are {null}"
         "onetok pin a/b x.safetensors` prints them",

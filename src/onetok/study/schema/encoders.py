@@ -40,14 +40,15 @@ def _plain_address(url: str) -> str:
 class WeightsFile(Strict):
     """Published weights: a file on the Hub, at an address, or of this machine, pinned by its digest.
 
-    Pins that are null stop the download; `onetok pin` prints what to write.
+    Pins of a file on the Hub that are null here are those of params/pins.yaml (onetok.study.pins). Pins that are null
+    there, too, stop the download; `onetok pin` looks them up.
     """
 
     hub: Repository | None = Field(
         description="repository on the Hub that holds the file; null: it is not on the Hub"
     )
     revision: Commit | None = Field(
-        description="commit of that repository; null: not pinned, or there is no repository"
+        description="commit of that repository; null: that of params/pins.yaml, or there is no repository"
     )
     url: Annotated[str, AfterValidator(_plain_address)] | None = Field(
         description="http or https address of the file, without a password or a query; null: it has none"
@@ -56,7 +57,9 @@ class WeightsFile(Strict):
         description="path in the repository; with a url, name in torch's cache; without both, path of the"
         " file"
     )
-    sha256: Sha256 | None = Field(description="SHA-256 digest that the file must have; null: not pinned")
+    sha256: Sha256 | None = Field(
+        description="SHA-256 digest that the file must have; null: that of params/pins.yaml"
+    )
 
     @field_validator("url")
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from onetok.study.schema.base import BenchmarkName, GeneratorName, Positive, RunSeed, Strict
 from onetok.study.schema.benchmarks import Benchmark
@@ -67,3 +67,5 @@ class Study(Strict):
     spreads: dict[str, Spread] = Field(description="further runs of the study, with other seeds; one at most")
     tables: dict[str, Table] = Field(description="tables of scores")
     figures: dict[str, Figure] = Field(description="figures of images and of training curves")
+
+    _pinned: frozenset[str] = PrivateAttr(default=frozenset())  # keys of params/pins.yaml (onetok.study.pins)
