@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from onetok import durable
 from onetok.errors import OnetokError, print_warnings
@@ -40,11 +41,22 @@ def main() -> None:
     environment.escape_unprintable_text()
 
     def run() -> int:
-        arguments = _parser().parse_args()
+        arguments = parse(sys.argv[1:])
         print_warnings()
         return int(arguments.run(arguments))
 
     sys.exit(exit_status(run))
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """Return the arguments of a command line; what `make` does not know itself, in its order, is Snakemake's."""
+    parser = _parser()
+    arguments, others = parser.parse_known_args(words)
+    if arguments.run is make:
+        arguments.targets = others
+    elif others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,12 +73,16 @@ def _parser() -> argparse.ArgumentParser:
         )
         return command
 
+    _add_new(commands)
     command = add(
-        "make", make, "Make targets with Snakemake: the repository's Snakefile in the study's folder."
+        "make",
+        make,
+        "Make targets with Snakemake: the repository's Snakefile in the study's folder. Targets are paths below"
+        " results/ or tables as family/variant (default: every table and figure); options of Snakemake, such as -n or"
+        " --cores 1, are passed on.",
     )
-    command.add_argument(
-        "targets", nargs="+", help="paths below results/, tables as family/variant, or `all`"
-    )
+    command.usage = "onetok make [--study STUDY] [--released] [TARGET ...] [options of Snakemake]"
+    command.allow_abbrev = False
     _add_released(command, "make these tables without the rows that have to be trained")
     command = add(
         "check",
@@ -190,6 +206,32 @@ def _add_released(command: argparse.ArgumentParser, text: str) -> None:
     command.add_argument("--released", action="store_true", help=f"{text} (results/released/)")
 
 
+def _add_new(commands: Any) -> None:
+    text = "Write a study of one's own images: look at a folder, and work out classes, splits and numbers from it."
+    command = commands.add_parser("new", help=text, description=text)
+    command.set_defaults(run=new)
+    command.add_argument("study", type=Path, metavar="STUDY", help="the directory to write, as studies/birds")
+    command.add_argument(
+        "--images",
+        required=True,
+        type=Path,
+        metavar="FOLDER",
+        help="of sub-folders, one for each class; or of images alone",
+    )
+    command.add_argument(
+        "--captions",
+        action="store_true",
+        help="train a generator of captions, which are .txt files beside images",
+    )
+    command.add_argument("--size", type=int, default=64, help="side of the images in pixels (default: 64)")
+    command.add_argument(
+        "--max-bad-share",
+        type=float,
+        metavar="SHARE",
+        help="leave out files that are no images, up to this share of all (default: one is an error)",
+    )
+
+
 def _add_output(command: argparse.ArgumentParser) -> None:
     """Add what every command takes that computes images and writes them."""
     command.add_argument(
@@ -198,10 +240,26 @@ def _add_output(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
 
 
+def new(arguments: argparse.Namespace) -> int:
+    from onetok.scaffold.new_study import new_study
+
+    lines = new_study(
+        arguments.study,
+        arguments.images,
+        captions=arguments.captions,
+        size=arguments.size,
+        max_bad_share=arguments.max_bad_share,
+    )
+    print("\n".join(lines))
+    return 0
+
+
 def make(arguments: argparse.Namespace) -> int:
     asked: list[str] = arguments.targets
     if (arguments.study / "params").is_dir():
         asked = _paths(load_study(arguments.study), arguments.study, asked, released=arguments.released)
+    if arguments.released and not any("/" in word or word == "released" for word in asked):
+        asked = ["released", *asked]
     if is_made(arguments.study, asked):
         print("nothing to be done: receipts, params and sizes agree")
         return 0
@@ -211,28 +269,32 @@ def make(arguments: argparse.Namespace) -> int:
 def _paths(study: Study, directory: Path, asked: list[str], *, released: bool) -> list[str]:
     """Return what is asked for as Snakemake's targets and options: tables that stand there by name as receipts.
 
+    Words without a slash are targets such as `all`, options of Snakemake, or values of these.
+
     Raises OnetokError where the rows of released weights of something else, or of a table without any, are asked for.
     """
+    if not released:
+        return [_table(study, "tables", word) or word for word in asked]
     found = []
-    for target in asked:
-        artefact = artefact_at(target) or Artefact(kind="tables", name=target)
-        if (
-            target.startswith("-")
-            or artefact.name not in study.tables
-            or artefact.kind not in ("tables", "released")
-        ):
-            if released and not target.startswith("-") and target != "all":
-                known = ", ".join(study.tables)
-                raise OnetokError(f"{target}: no table, expected one of {known}, or all (--released)")
-            found.append("released" if released and target == "all" else target)
-        elif not released:
-            found.append(artefact.receipt)
-        else:
-            table = Artefact(kind="released", name=artefact.name)
-            if table not in released_targets(study, Made(study, directory)):
-                raise OnetokError(f"{target}: all of its rows have to be trained, and none of them is made")
-            found.append(table.receipt)
+    for word in asked:
+        table = _table(study, "released", word)
+        if table is None and "/" in word and not word.startswith("-"):
+            known = ", ".join(study.tables)
+            raise OnetokError(f"{word}: no table, expected one of {known}, or all (--released)")
+        if table is not None:
+            made = Made(study, directory)
+            if artefact_at(table) not in released_targets(study, made):
+                raise OnetokError(f"{word}: all of its rows have to be trained, and none of them is made")
+        found.append("released" if word == "all" else table or word)
     return found
+
+
+def _table(study: Study, kind: str, word: str) -> str | None:
+    """Return the receipt of a table that is named by its name or a receipt; None for anything else."""
+    artefact = artefact_at(word) or Artefact(kind="tables", name=word)
+    if artefact.kind not in ("tables", "released") or artefact.name not in study.tables:
+        return None
+    return Artefact(kind=kind, name=artefact.name).receipt
 
 
 def is_made(directory: Path, targets: list[str]) -> bool:
@@ -242,7 +304,7 @@ def is_made(directory: Path, targets: list[str]) -> bool:
     """
     artefacts = [artefact_at(target) for target in targets]
     wanted = [artefact for artefact in artefacts if artefact is not None]
-    if len(wanted) < len(artefacts) or not (directory / "params").is_dir():
+    if not wanted or len(wanted) < len(artefacts) or not (directory / "params").is_dir():
         return False
     study = load_study(directory)
     jobs = jobs_behind(study, wanted, Made(study, directory))

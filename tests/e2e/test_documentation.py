@@ -22,13 +22,14 @@ from onetok import load_tokenizer
 from onetok.study.load import load_study
 from tests.conftest import REPOSITORY
 from tests.documentation import PAGES, Block, blocks, inline_commands
+from tests.factories.photographs import write_photographs
 from tests.factories.untrained import leave_untrained
-from tests.own_images import OWN_IMAGES, adapt_params, leave_out_text, write_datasets
 
 pytestmark = pytest.mark.slow
 
 README = REPOSITORY / "README.md"
 DVC = REPOSITORY / "docs/how-to/dvc.md"
+OWN_IMAGES = REPOSITORY / "docs/how-to/your-own-images.md"
 PRETRAINED = REPOSITORY / "docs/how-to/pretrained.md"
 
 # What no test runs, by how it begins, and why.
@@ -120,6 +121,21 @@ def clone(folder: Path, miniature: Path) -> Path:
     return folder
 
 
+def grey(path: Path) -> None:
+    with Image.open(path) as image:
+        levels = image.convert("L")
+    levels.save(path)
+
+
+def train_for_a_few_steps(study: Path) -> None:
+    """Shorten every training of a study, and what follows from its length."""
+    for path in study.glob("params/*/*.yaml"):
+        text = re.sub(r"\bsteps: \d{3,}", "steps: 4", path.read_text(encoding="utf-8"))
+        text = re.sub(r"warmup: \d+", "warmup: 1", text)
+        text = re.sub(r"(log|checkpoint|picture)_every: \d+", r"\1_every: 4", text)
+        path.write_text(re.sub(r"codebook_floor: \{.*\}", "codebook_floor: null", text), encoding="utf-8")
+
+
 def draw(path: Path, size: tuple[int, int], mode: str = "RGB") -> None:
     pixels = np.random.default_rng(len(path.stem)).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,13 +155,14 @@ def named(page: Path, *words: str) -> str:
 
 # Commands of sentences that are run below.
 COMPARE, UNLOCK = named(README, "onetok", "compare"), named(README, "snakemake", "--unlock")
-GENERATED, CONVERT_AGAIN = (
+CHECK, GENERATED, CONVERT_AGAIN = (
+    named(OWN_IMAGES, "onetok", "check"),
     named(OWN_IMAGES, "onetok", "generated"),
     named(OWN_IMAGES, "snakemake", "--forcerun"),
 )
 VERIFY, BRING_BACK = named(DVC, "onetok", "verify"), named(DVC, "onetok", "restore", "--replace")
 REPRO = named(DVC, "dvc", "repro", "studies/miniature/dvc.yaml")
-IN_SENTENCES = [COMPARE, UNLOCK, GENERATED, CONVERT_AGAIN, VERIFY, BRING_BACK, REPRO]
+IN_SENTENCES = [COMPARE, UNLOCK, CHECK, GENERATED, CONVERT_AGAIN, VERIFY, BRING_BACK, REPRO]
 
 
 def test_what_is_not_run_is_on_a_page():
@@ -228,32 +245,39 @@ def test_the_commands_and_the_python_of_a_page_run(clone_with_networks, tmp_path
 # ---------------------------------------------------------------------------------------------- own images
 
 
-def test_own_images_from_a_folder_to_tables_and_to_a_restored_clone(tmp_path):
+def test_own_images_from_a_folder_to_pictures_and_to_a_restored_clone(tmp_path):
     home, store = tmp_path / "home", tmp_path / "store"
-    for label in ("heron", "wren"):
-        for i in range(1, 31):
-            mode = "L" if i == 2 else "RGB"
-            draw(home / f"birds/{label}/{i:03d}.{'png' if i % 2 else 'jpg'}", (32 + i, 40), mode)
+    write_photographs(home / "birds", per_class=15, classes=2, side=40)
+    for label, photograph in (("heron", "astronaut"), ("wren", "cat")):
+        (home / "birds" / photograph).rename(home / "birds" / label)
+    grey(home / "birds/heron/002.jpg")
+    (home / "birds/heron/000.jpg").rename(home / "birds/heron/015.jpg")  # the page's is 001.jpg
+    (home / "birds/heron/000.txt").rename(home / "birds/heron/015.txt")
     (record,) = (block.text for block in blocks(OWN_IMAGES) if block.text.startswith('{"aesthetic"'))
     (home / "birds/heron/001.json").write_text(record)
-    (home / "birds/heron/001.txt").write_text("a heron in reeds")
 
     instead = {"/path/to/a/folder": str(store), "studies/miniature": "studies/birds"}
     reader = Reader(clone(tmp_path / "onetok", REPOSITORY / "tests/e2e/smallest"), home, {})
     study = reader.clone / "studies/birds"
-    copy, check, run = commands(OWN_IMAGES)
-    reader.types(copy)
-    write_datasets(study, home)
-    leave_out_text(study)
-    adapt_params(study, classes=2, train=20, val=40)
-    assert reader.types(check) == ""
-    reader.types(run)
+    new, make, generate, reconstruct = commands(OWN_IMAGES)
+    assert "30 images, 24 to train on and 6 to validate" in reader.types(new)
+    assert reader.types(f"{CHECK}") == ""
+    train_for_a_few_steps(study)
+    reader.types(GENERATED)
+    reader.types(make)
+    run = "snakemake --directory studies/birds"
     assert "Nothing to be done" in reader.types(run, "-n")
     tables, sheets = re.findall(
         r"tables are in `([^`]+)`, the contact sheets in `([^`]+)` there", OWN_IMAGES.read_text("utf-8")
     )[0]
     assert len(list((reader.clone / tables).glob("*/*/table.md"))) == 2
-    assert len(list(study.glob(sheets))) == 4
+    assert len(list(study.glob(sheets))) == 2
+    reader.types(generate)
+    reader.types(reconstruct)
+    drawn = sorted((reader.clone / "herons").glob("*.png"))
+    pictures = [Image.open(path) for path in (*drawn, reader.clone / "rebuilt.png")]
+    assert [picture.size for picture in pictures] == [(64, 64)] * 5
+    assert all(np.asarray(picture).std() > 0 for picture in pictures)
 
     # docs/how-to/dvc.md, of this study
     git(reader, "git init -q")
@@ -282,7 +306,7 @@ def test_own_images_from_a_folder_to_tables_and_to_a_restored_clone(tmp_path):
     reader.types(restore)
     assert "artefacts are what" in reader.types(f"{VERIFY} --study studies/birds")
 
-    weights = restored / "results/tokenizers/titok/vq-16/weights.safetensors"
+    weights = restored / "results/tokenizers/titok/vq-32/weights.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     other.types(f"{BRING_BACK} --study studies/birds")
@@ -294,9 +318,9 @@ def test_own_images_from_a_folder_to_tables_and_to_a_restored_clone(tmp_path):
     assert "Nothing to be done" in other.types(run, "-n")
 
     # Another image, and what is made of it
-    shards = study / "results/datasets/labelled/digits"
+    shards = study / "results/datasets/labelled/birds"
     before = json.loads((shards / "receipt.json").read_text())["outputs"]
-    draw(home / "birds/wren/001.png", (64, 64))
+    (home / "birds/wren/001.jpg").write_bytes((home / "birds/wren/002.jpg").read_bytes())
     reader.types(CONVERT_AGAIN, "--until", "convert_dataset")
     assert json.loads((shards / "receipt.json").read_text())["outputs"] != before
     planned = reader.types(run, "-n")

@@ -10,26 +10,24 @@ import ast
 import importlib
 import re
 import shlex
-import shutil
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
 
-from onetok.cli import _parser
+from onetok.cli import _parser, parse
 from onetok.study.load import load_study
-from onetok.study.plan import KIND_OF_STAGE, all_jobs, artefact_at, plan, speed_targets
+from onetok.study.plan import KIND_OF_STAGE, artefact_at, plan
 from onetok.study.schema.datasets import Dataset
 from onetok.study.schema.records import read_record
 from onetok.study.schema.study import Study
-from onetok.workflow.needs import missing_needs
 from tests.conftest import REPOSITORY
 from tests.documentation import PAGES, Block, anchors, blocks, inline_commands, prose
-from tests.own_images import OWN_IMAGES, adapt_params, leave_out_text, write_datasets
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 STUDIES = {path: load_study(REPOSITORY / path) for path in (".", "studies/miniature")}
+OWN_IMAGES = REPOSITORY / "docs/how-to/your-own-images.md"
 OF_A_READER = {"studies/birds"}  # which docs/how-to/your-own-images.md makes
 SMK = [REPOSITORY / "Snakefile", *sorted((REPOSITORY / "workflow/rules").glob("*.smk"))]
 RULES = {rule for path in SMK for rule in re.findall(r"^rule (\w+):", path.read_text(), re.MULTILINE)}
@@ -59,7 +57,7 @@ ONETOK = commands("onetok")
 @pytest.mark.parametrize(("block", "line"), ONETOK, ids=ids(ONETOK))
 def test_a_command_parses_and_names_what_the_study_has(block, line):
     try:
-        arguments = vars(_parser().parse_args(line[1:]))
+        arguments = vars(parse(line[1:]))
     except SystemExit:
         pytest.fail(f"{block}: {shlex.join(line)} is not understood")
     place = arguments["study"].as_posix()
@@ -176,8 +174,8 @@ def check_names(block: Block, call: ast.Call) -> None:
 
 
 def test_params_that_pages_show_are_valid_and_those_of_the_miniature_are_its_own():
-    shown = [yaml.safe_load(block.text) for block in BLOCKS if block.is_params]
-    assert len(shown) == 2
+    shown = [yaml.safe_load(block.text) for block in BLOCKS if block.is_params and block.page != OWN_IMAGES]
+    assert len(shown) == 1
     for content in shown:
         (kind,) = content
         ((family, variants),) = content[kind].items()
@@ -192,7 +190,7 @@ def test_params_that_pages_show_are_valid_and_those_of_the_miniature_are_its_own
 
 def test_sources_and_splits_that_a_page_shows_in_part_are_valid():
     (whole,) = blocks_that(OWN_IMAGES, "datasets:")
-    dataset = yaml.safe_load(whole.text)["datasets"]["labelled"]["digits"]
+    dataset = yaml.safe_load(whole.text)["datasets"]["labelled"]["birds"]
     splits = re.findall(r"`(split: \{[^`]+\})`", prose(OWN_IMAGES))
     sources = [block.text for block in blocks_that(OWN_IMAGES, "source: {")]
     assert len(splits) == 2 and len(sources) == 1
@@ -207,23 +205,6 @@ def test_the_record_beside_an_image_that_a_page_shows_is_one():
 
 def blocks_that(page: Path, start: str) -> list[Block]:
     return [block for block in blocks(page) if block.text.startswith(start)]
-
-
-def test_the_miniature_with_own_images_is_a_study_with_and_without_what_reads_text(tmp_path):
-    """What docs/how-to/your-own-images.md says to write, remove and adapt, done to a copy of the miniature's params."""
-    study = tmp_path / "birds"
-    shutil.copytree(REPOSITORY / "studies/miniature/params", study / "params")
-    write_datasets(study, tmp_path / "home")
-    adapt_params(study, classes=2, train=20, val=40)
-    with_text = {job.artefact: job for job in all_jobs(load_study(study))}
-    leave_out_text(study)
-    without = load_study(study)
-    jobs = {job.artefact: job for job in all_jobs(without)}
-    assert jobs.keys() < with_text.keys()
-    assert not [a for a in jobs if re.search("clip|tatitok|maskgen|scenes|captioned", a.name)]
-    assert len(missing_needs(without, jobs, study)) == 1  # the images
-    for target in speed_targets(without):
-        plan(without, target.kind, target.name)
 
 
 # ---------------------------------------------------------------------------------------------- names and links

@@ -24,7 +24,7 @@ LAYERS = [  # each imports from those above it, and from itself
     {"systems"},
     {"metrics", "report"},
     {"speed"},
-    {"api", "stages"},
+    {"api", "stages", "scaffold"},
     {"cli"},
 ]
 LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}

@@ -144,6 +144,8 @@ class FolderPool:
         self.labels = {name: label for label, name in enumerate(self.classes)}
         self.names = self._names(source)
         self.files: list[ImageFile] = []  # the good samples of all splits, by number
+        score = source.aesthetic  # of images that have no record of their own
+        self.record = None if score is None else Record(aesthetic=score, augmented=None, prompt=None)
         self.checksums = array("I")  # CRC-32 of each image with its caption and record
 
     def _names(self, source: ImageFolderSource) -> Sequence[str]:
@@ -265,7 +267,7 @@ class FolderPool:
 
     def _read(self, label: int, file: ImageFile) -> tuple[Sample, int]:
         """Return a sample and the CRC-32 of its files. Raises BadSampleError where one of them is not valid."""
-        path, caption, record = file.path, _caption(self.source.caption, self.names[label]), None
+        path, caption, record = file.path, _caption(self.source.caption, self.names[label]), self.record
         content = read_file(path, IMAGE_BYTES)
         try:
             check_shape(decode(content, shown_path(path)), shown_path(path))

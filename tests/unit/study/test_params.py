@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 
 import pytest
-import yaml
 
 from onetok.errors import OnetokError
 from onetok.study.load import load_study
-from onetok.study.plan import plan
 
 MISTAKES = [
     # (file, what is replaced, by what, what the message must say)
@@ -422,32 +419,3 @@ def test_scientific_notation_is_a_number(smallest):
 @pytest.mark.parametrize("study", [".", "studies/miniature", "tests/e2e/smallest"])
 def test_every_shipped_study_loads(repository, study):
     assert load_study(repository / study).tables
-
-
-def test_a_study_without_captions_is_what_the_page_on_own_images_says(repository, tmp_path):
-    params = tmp_path / "params"
-    shutil.copytree(repository / "studies/miniature/params", params)
-    removed = ["benchmarks/text_to_image", "tables/text_to_image", "encoders/clip", "tokenizers/captioned"]
-    for name in (*removed, "tokenizers/tatitok", "generators/maskgen", "generators/maskgen_tuned"):
-        (params / f"{name}.yaml").unlink()
-    rewrite(params / "tables/reconstruction.yaml", without_rows_of_tatitok)
-    rewrite(params / "benchmarks/speed.yaml", lambda content: content["speeds"]["speed"].pop("text-to-image"))
-    dataset = params / "datasets/labelled.yaml"
-    rewrite(dataset, lambda content: content["datasets"]["labelled"]["digits"]["source"].update(caption=None))
-    study = load_study(tmp_path)
-    planned = [plan(study, "tables", name) for name in study.tables]
-    assert len(planned) == 7
-
-
-def rewrite(path, change):
-    content = yaml.safe_load(path.read_text())
-    change(content)
-    path.write_text(yaml.safe_dump(content))
-
-
-def without_rows_of_tatitok(content):
-    for table in content["tables"]["reconstruction"].values():
-        table["rows"] = [row for row in table["rows"] if not (row["tokenizer"] or "").startswith("tatitok/")]
-    for figure in content["figures"]["reconstruction"].values():
-        for key in {"tokenizers", "runs"} & set(figure):
-            figure[key] = [name for name in figure[key] if "tatitok/" not in name]

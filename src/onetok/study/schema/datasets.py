@@ -56,6 +56,12 @@ class ImageFolderSource(Strict):
         description="with on_bad_sample skip: the largest share of all samples that may be skipped; null"
         " with fail",
     )
+    aesthetic: float | None = Field(
+        default=None,  # left out, it is not in receipts either: those of older datasets stay what they are
+        exclude_if=lambda score: score is None,
+        description="aesthetic score of images without a `.json` beside them; null or left out: these have no"
+        " record, which MaskGen needs",
+    )
 
 
 class ScenesSource(Strict):
