@@ -223,7 +223,16 @@ def _add_new(commands: Any) -> None:
         action="store_true",
         help="train a generator of captions, which are .txt files beside images",
     )
-    command.add_argument("--size", type=int, default=64, help="side of the images in pixels (default: 64)")
+    command.add_argument(
+        "--size", type=int, help="side of the images in pixels (default: 64, or that of --from)"
+    )
+    command.add_argument(
+        "--from",
+        dest="start",
+        metavar="NAME",
+        help="fine-tune a model: the folder of a trained tokenizer or generator in results/ of a study, or the name of"
+        " a released tokenizer (default: train new ones)",
+    )
     command.add_argument(
         "--max-bad-share",
         type=float,
@@ -248,6 +257,7 @@ def new(arguments: argparse.Namespace) -> int:
         arguments.images,
         captions=arguments.captions,
         size=arguments.size,
+        start=arguments.start,
         max_bad_share=arguments.max_bad_share,
     )
     print("\n".join(lines))

@@ -14,21 +14,30 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from onetok import durable
 from onetok.errors import OnetokError, shown_path
 from onetok.scaffold.recipe import Recipe, recipe
+from onetok.scaffold.starts import Starts, find_starts
 from onetok.scaffold.survey import Survey, missing_caption, survey
 from onetok.store.dvc_yaml import dvc_yaml
 from onetok.study.load import load_study
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+SIZE = 64  # pixels of a side, where nothing else is said
 NAMED = 12  # classes that a comment names
 
 
 def new_study(
-    directory: Path, images: Path, *, captions: bool, size: int, max_bad_share: float | None = None
+    directory: Path,
+    images: Path,
+    *,
+    captions: bool,
+    size: int | None = None,
+    start: str | None = None,
+    max_bad_share: float | None = None,
 ) -> list[str]:
     """Write a study of the images of a folder, and return what to tell: what was found, and the commands that follow.
 
     With `captions`, a generator of captions is trained; else one of classes, where there are two or more; else a
-    tokenizer alone. Nothing is written where something is wrong.
+    tokenizer alone. `size` is the side of the images in pixels. With `start`, the tokenizer, or the generator on its
+    tokenizer as it is, is fine-tuned from a trained or released one. Nothing is written where something is wrong.
 
     Raises OnetokError for a study that exists, and for images that do not make one.
     """
@@ -39,7 +48,11 @@ def new_study(
         first = missing_caption(found.path)
         text = f"expected one beside every image, as {shown_path(first.with_suffix('.txt'))}" if first else ""
         raise OnetokError(f"--captions: {shown_path(found.path)}: not every image has a caption, {text}")
-    files = params_files(directory, found, recipe(found, size), captions=captions)
+    starts = find_starts(start, REPOSITORY) if start is not None else None
+    if starts is not None:
+        size = check_start(starts, found, size, captions=captions)
+    numbers = recipe(found, size or SIZE)
+    files = params_files(directory, found, numbers, captions=captions, starts=starts)
     with tempfile.TemporaryDirectory() as name:  # checked before anything is written
         draft = Path(name)
         for file, content in files.items():
@@ -54,6 +67,27 @@ def new_study(
     return report(directory, found, captions=captions)
 
 
+def check_start(starts: Starts, found: Survey, size: int | None, *, captions: bool) -> int:
+    """Return the size of the images that a model to start from asks for.
+
+    Raises OnetokError where it does not fit the images or what is asked for.
+    """
+    if captions:
+        raise OnetokError(f"--from: {starts.name} reads no captions, expected no --captions")
+    if size not in (None, starts.size):
+        raise OnetokError(f"--size: found {size}, but {starts.name} is of {starts.size} px; leave --size out")
+    single = len(found.classes) == 1
+    if single and starts.generator is not None:
+        raise OnetokError(
+            f"--from: {starts.name} draws images of classes, but {shown_path(found.path)} has one class"
+        )
+    if not single and starts.tokenizer.model["quantizer"]["kind"] != "vq":
+        raise OnetokError(
+            f"--from: {starts.name} has continuous tokens, expected ones of a codebook for MaskGIT"
+        )
+    return starts.size
+
+
 def _made(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
@@ -62,10 +96,12 @@ def _made(path: Path) -> Path:
 # ---------------------------------------------------------------------------------------------- what is written
 
 
-def params_files(directory: Path, found: Survey, numbers: Recipe, *, captions: bool) -> dict[str, str]:
+def params_files(
+    directory: Path, found: Survey, numbers: Recipe, *, captions: bool, starts: Starts | None = None
+) -> dict[str, str]:
     """Return the params files of a study by their names in it."""
     has_classes = len(found.classes) > 1
-    values = _values(directory, found, numbers, captions=captions)
+    values = _values(directory, found, numbers, captions=captions) | _values_of(starts)
     templates = {
         f"datasets/{values['dataset_family']}": "datasets/images",
         "encoders/classifiers" if has_classes else "encoders/published": None,
@@ -148,6 +184,26 @@ def _values(directory: Path, found: Survey, numbers: Recipe, *, captions: bool) 
         "generator_variant": "tiny",
         "entries": {} if has_classes else _published_encoders(),
         "passes": passes,
+    }
+
+
+def _values_of(starts: Starts | None) -> dict[str, Any]:
+    """Return what the templates are filled with where a model is fine-tuned; None: nothing is."""
+    if starts is None:
+        return {"starts": None, "tokenizer_start": None, "generator_start": None}
+    variant = (
+        f"vq-{starts.tokens}"
+        if starts.tokenizer.model["quantizer"]["kind"] == "vq"
+        else f"kl-{starts.tokens}"
+    )
+    label = f"TiTok, {starts.tokens} tokens, from {starts.name}"
+    return {
+        "starts": starts,
+        "tokenizer_start": starts.tokenizer,
+        "generator_start": starts.generator,
+        "tokenizer_variant": variant,
+        "tokenizer": f"titok/{variant}",
+        "tokenizers": [{"label": label, "name": f"titok/{variant}"}],
     }
 
 

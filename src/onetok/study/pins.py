@@ -61,9 +61,15 @@ def read_pins(content: Any) -> Pins:
 
 
 def weights_of(entry: BaseModel) -> dict[str, WeightsFile]:
-    """Return the files of weights that an entry of params names, by field."""
-    fields = {field: getattr(entry, field) for field in type(entry).model_fields}
-    return {field: value for field, value in fields.items() if isinstance(value, WeightsFile)}
+    """Return the files of weights that an entry of params names, by field; dots lead into fields of fields."""
+    found = {}
+    for field in type(entry).model_fields:
+        value = getattr(entry, field)
+        if isinstance(value, WeightsFile):
+            found[field] = value
+        elif isinstance(value, BaseModel):
+            found |= {f"{field}.{inner}": weights for inner, weights in weights_of(value).items()}
+    return found
 
 
 def with_pins(value: Any, pins: Mapping[str, PinnedFile]) -> Any:

@@ -83,6 +83,8 @@ class GeneratorSystem:
         ..., Tensor
     ]  # (model, condition, settings, random, compiled=…) → ids (B, N) or latents (B, N, C)
     compiles: bool  # whether the sampler has a compiled form
+    # The tensor whose rows are V codes, mask, K classes and the null class; None for generators of captions.
+    class_table: str | None = None
     releases: Mapping[str, Release] = field(default_factory=dict)
     layout: Callable[[Any], str] | None = None
     # The modules whose call begins a step of sampling, the outermost first, and the bytes of weights that a step reads.

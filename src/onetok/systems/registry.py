@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from onetok.errors import OnetokError
@@ -16,8 +17,9 @@ from onetok.release.key_map import rename
 from onetok.release.tensors import load_strictly, read_tensors
 from onetok.study.schema.generators import GeneratorEntry, ReleasedGenerator, TrainedGenerator
 from onetok.study.schema.shapes import RELEASED_TEXT
+from onetok.study.schema.starts import OURS, FromGenerator, FromTokenizer, FromWeights
 from onetok.study.schema.study import Study
-from onetok.study.schema.tokenizers import ReleasedTokenizer, TokenizerEntry
+from onetok.study.schema.tokenizers import ReleasedTokenizer, TokenizerEntry, TrainedTokenizer
 from onetok.study.shapes import text_shape
 from onetok.systems import SYSTEMS
 from onetok.systems.records import Condition, GeneratorSystem, Release, Shapes, TokenizerSystem
@@ -70,6 +72,8 @@ def build_tokenizer(entry: Any, made: Artefacts) -> Tokenizer:
 def tokenizer_objective(entry: TokenizerEntry, made: Artefacts) -> TokenizerObjective:
     """Return a tokenizer with what it is trained on."""
     model = build_tokenizer(entry, made)
+    if isinstance(entry, TrainedTokenizer) and entry.init_from is not None:
+        fill_from(model, entry.init_from, made)
     return tokenizer_system(type(entry)).objective(entry, model, made)
 
 
@@ -107,10 +111,9 @@ def generator_objective(
 ) -> GeneratorObjective:
     """Return a generator, as training starts from it, with its loss; `condition` is what it reads of a batch."""
     first = entry.first_stage(study)
-    if entry.starts_from is None:
-        model = build_generator(entry, shapes_of(study, entry))
-    else:
-        model = made.generator(entry.starts_from).train()
+    model = build_generator(first, shapes_of(study, first))
+    if entry.starts_from is not None:
+        fill_from(model, entry.starts_from, made)
     return generator_system(type(first)).objective(first, model, condition)
 
 
@@ -123,6 +126,50 @@ def load_released_generator(entry: ReleasedGenerator, shapes: Shapes) -> Generat
     model = build_generator(entry, shapes)
     _fill(model, entry, path)
     return model.eval()
+
+
+# ---------------------------------------------------------------------------------------------- fine-tuning
+
+
+def fill_from(
+    model: Tokenizer | Generator, start: FromTokenizer | FromGenerator | FromWeights, made: Artefacts
+) -> None:
+    """Give a new model the weights that its fine-tuning starts from.
+
+    Raises OnetokError where the file is not pinned, cannot be had, or does not fit.
+    """
+    if isinstance(start, FromWeights):
+        path = fetch(start.weights)
+        state = read_tensors(path)
+        if start.layout != OURS:
+            state = rename_released(start.layout, state)
+        source = str(path)
+    else:
+        # Random numbers of training are to be the same, whether or not another model was built for its weights.
+        with torch.random.fork_rng(devices=[]):
+            other = (made.tokenizer if isinstance(start, FromTokenizer) else made.generator)(start.name)
+        state, source = other.state_dict(), start.name
+    record = system_of(model)
+    if (
+        isinstance(record, GeneratorSystem)
+        and isinstance(model, Generator)
+        and record.class_table is not None
+    ):
+        state = with_own_classes(model, state, record.class_table)
+    load_strictly(model, state, source)
+
+
+def with_own_classes(model: Generator, state: Mapping[str, Tensor], table: str) -> dict[str, Tensor]:
+    """Return a state dict in which, if it has another number of classes, the model's own rows of classes stand.
+
+    Rows of `table` are V codes, the mask, K classes and the null class; all but the classes are kept.
+    """
+    ours, theirs = model.state_dict()[table], state.get(table)
+    if theirs is None or theirs.shape == ours.shape or theirs.shape[1:] != ours.shape[1:]:
+        return dict(state)
+    assert model.codebook_size is not None
+    codes = model.codebook_size + 1  # and the mask
+    return {**state, table: torch.cat([theirs[:codes], ours[codes:-1], theirs[-1:]])}
 
 
 # ---------------------------------------------------------------------------------------------- releases

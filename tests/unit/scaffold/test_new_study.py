@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 
 import pytest
@@ -14,7 +16,9 @@ from onetok.scaffold.survey import survey
 from onetok.store.dvc_yaml import stale_dvc_yaml
 from onetok.study.load import load_study
 from onetok.study.plan import all_jobs
+from tests.conftest import REPOSITORY
 from tests.factories.photographs import write_photographs
+from tests.factories.untrained import leave_untrained
 
 PER_CLASS, CLASSES = 22, 3
 
@@ -160,3 +164,80 @@ def test_a_study_s_name_becomes_one_of_variants(text, name):
 def test_a_name_without_letters_is_refused():
     with pytest.raises(OnetokError, match="expected letters or digits"):
         variant_name("…")
+
+
+# ---------------------------------------------------------------------------------------------- fine-tuning
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, photographs):
+    """A study of one's own images whose tokenizer and generator are there, untrained."""
+    directory = tmp_path_factory.mktemp("first") / "first"
+    new_study(directory, photographs, captions=False, size=32)
+    leave_untrained(directory, ("tokenizers", "titok/vq-16"), ("generators", "maskgit/tiny"))
+    for kind, name, stage, inputs in (
+        ("tokenizers", "titok/vq-16", "train_tokenizer", []),
+        ("tokens", "titok/vq-16", "cache_tokens", ["tokenizers/titok/vq-16"]),
+        ("generators", "maskgit/tiny", "train_generator", ["tokens/titok/vq-16"]),
+    ):
+        leave_receipt(directory, kind, name, stage, inputs)
+    return directory
+
+
+def leave_receipt(directory, kind, name, stage, inputs):
+    folder = directory / "results" / kind / name
+    folder.mkdir(parents=True, exist_ok=True)
+    entry = getattr(load_study(directory), kind)[name]
+    weights = folder / "weights.safetensors"
+    content = weights.read_bytes() if weights.exists() else b""
+    receipt = {"stage": stage, "name": name, "version": 2, "params": entry.model_dump(mode="json")}
+    digest = hashlib.sha256(content).hexdigest()
+    receipt["inputs"] = {f"results/{i}/receipt.json": {"sha256": digest, "payloads": {}} for i in inputs}
+    receipt["outputs"] = {"weights.safetensors": {"sha256": digest, "size": len(content)}}
+    (folder / "receipt.json").write_text(json.dumps(receipt))
+
+
+def test_a_tokenizer_of_another_study_is_fine_tuned_with_its_size_and_sizes(trained, photographs, tmp_path):
+    directory = tmp_path / "second"
+    folder = trained / "results/tokenizers/titok/vq-16"
+    new_study(directory, photographs, captions=False, start=str(folder))
+    study = load_study(directory)
+    entry, first = study.tokenizers["titok/vq-16"], load_study(trained).tokenizers["titok/vq-16"]
+    assert (entry.images.size, entry.model) == (32, first.model)
+    assert entry.init_from.weights.file == str(folder / "weights.safetensors")
+    assert 0 < entry.training.steps < first.training.steps
+    assert study.generators["maskgit/tiny"].init_from is None
+
+
+def test_a_generator_of_another_study_is_fine_tuned_on_its_tokenizer_as_it_is(trained, photographs, tmp_path):
+    directory = tmp_path / "third"
+    new_study(directory, photographs, captions=False, start=str(trained / "results/generators/maskgit/tiny"))
+    study = load_study(directory)
+    assert study.tokenizers["titok/vq-16"].training.steps == 0
+    generator = study.generators["maskgit/tiny"]
+    assert generator.init_from.weights.file.endswith("results/generators/maskgit/tiny/weights.safetensors")
+    assert generator.classes == CLASSES
+
+
+def test_a_released_tokenizer_is_fine_tuned_by_its_name(photographs, tmp_path):
+    directory = tmp_path / "released"
+    name = next(
+        name
+        for name, entry in load_study(REPOSITORY).tokenizers.items()
+        if entry.kind == "published-titok" and entry.stages == 1 and entry.model.quantizer.kind == "vq"
+    )
+    new_study(directory, photographs, captions=False, start=name)
+    entry = next(iter(load_study(directory).tokenizers.values()))
+    assert entry.images.size == 256
+    assert entry.init_from.layout == "titok_vq_single_stage"
+
+
+def test_what_cannot_be_started_from_is_said(trained, photographs, tmp_path):
+    folder = str(trained / "results/tokenizers/titok/vq-16")
+    for match, options in (
+        ("--from: nothing: expected a folder .*nearest known: published/", {"start": "nothing"}),
+        ("--from: .* reads no captions", {"start": folder, "captions": True}),
+        ("--size: found 64, but .* is of 32 px", {"start": folder, "size": 64}),
+    ):
+        with pytest.raises(OnetokError, match=match):
+            new_study(tmp_path / "no", photographs, **{"captions": False, **options})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from onetok.study.checks.encoders import check_text_encoder
-from onetok.study.checks.shared import check_training
+from onetok.study.checks.shared import check_chain, check_training
 from onetok.study.schema.benchmarks import GenerationBenchmark
 from onetok.study.schema.generators import (
     CaptionEntry,
@@ -16,6 +16,7 @@ from onetok.study.schema.generators import (
     TrainedGenerator,
 )
 from onetok.study.schema.shapes import RELEASED_TEXT
+from onetok.study.schema.starts import FromGenerator
 from onetok.study.schema.study import Samples, Study
 from onetok.study.schema.tokens import CachedStates
 
@@ -28,6 +29,12 @@ def check_generator(study: Study, generator: GeneratorEntry) -> Iterator[str]:
     if isinstance(generator, TrainedGenerator):
         tokens = f"tokens: {generator.tokens} are"
         yield from check_training(generator.training)
+        yield from check_chain(study.generators, generator)
+        if isinstance(generator.init_from, FromGenerator):
+            other = study.generators[generator.init_from.name].tokenizer_name(study)
+            found, expected = (study.tokenizers[t].token_shape(study) for t in (other, name))
+            if found != expected:
+                yield f"init_from: {generator.init_from.name} has tokens {found}, expected {expected}"
     continuous = study.tokenizers[name].token_shape(study).codebook_size is None
     if continuous != first.continuous:
         found, expected = "of a codebook", "continuous ones"

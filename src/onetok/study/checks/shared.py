@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from onetok.study.schema.datasets import DigitsSource, EvaluationOnly, Images
 from onetok.study.schema.study import Study
@@ -18,6 +19,18 @@ def check_training(training: Training) -> Iterator[str]:
         # A row of scalars must not straddle a checkpoint of an interrupted run.
         text = f"training.checkpoint_every {training.checkpoint_every} is not a multiple of log_every"
         yield f"{text} {training.log_every}"
+
+
+def check_chain(entries: Mapping[str, Any], entry: Any) -> Iterator[str]:
+    """Check that what a training starts from does not, in the end, start from that training."""
+    seen, start = [entry], entry.starts_from
+    while start is not None and start.kind == "artefact":
+        entry = entries[start.name]
+        if any(entry is other for other in seen):
+            yield f"starts from {start.name}, which leads back to it: expected a start from new weights or a file"
+            return
+        seen.append(entry)
+        start = getattr(entry, "starts_from", None)
 
 
 def check_schedule(where: str, schedule: Schedule, steps: int) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from onetok.study.checks.encoders import check_text_encoder
 from onetok.study.checks.shared import (
     check_captions,
+    check_chain,
     check_images,
     check_schedule,
     check_trained_on,
@@ -15,6 +16,7 @@ from onetok.study.checks.shared import (
 from onetok.study.schema.architecture import GaussianParams
 from onetok.study.schema.encoders import CLIPEncoder, InceptionEncoder, LPIPSEncoder, OpenCLIPEncoder
 from onetok.study.schema.shapes import RELEASED_TEXT
+from onetok.study.schema.starts import FromTokenizer
 from onetok.study.schema.study import Study
 from onetok.study.schema.tokenizers import (
     PixelTokenizer,
@@ -43,12 +45,23 @@ def check_tokenizer(study: Study, tokenizer: TokenizerEntry) -> Iterator[str]:
     if isinstance(tokenizer, TrainedTokenizer):
         yield from check_training(tokenizer.training)
         yield from check_trained_on(study, tokenizer.dataset)
+        yield from _start(study, tokenizer)
         floor = tokenizer.training.codebook_floor
         if floor is not None and isinstance(tokenizer.quantizer(study), GaussianParams):
             yield "training.codebook_floor: a KL tokenizer has no codebook, expected null"
     if isinstance(tokenizer, PixelTokenizer):
         yield from _perceptual(study, tokenizer)
         yield from _adversarial(tokenizer)
+
+
+def _start(study: Study, tokenizer: TrainedTokenizer) -> Iterator[str]:
+    yield from check_chain(study.tokenizers, tokenizer)
+    if isinstance(tokenizer.init_from, FromTokenizer):
+        other = study.tokenizers[tokenizer.init_from.name]
+        found, expected = (t.token_shape(study) for t in (other, tokenizer))
+        if (found, other.images.size) != (expected, tokenizer.images.size):
+            sizes = f"{found} of {other.images.size} px, expected {expected} of {tokenizer.images.size} px"
+            yield f"init_from: {tokenizer.init_from.name} has tokens {sizes}"
 
 
 def _perceptual(study: Study, tokenizer: PixelTokenizer) -> Iterator[str]:

@@ -23,6 +23,7 @@ from onetok.study.schema.base import (
 )
 from onetok.study.schema.encoders import WeightsFile
 from onetok.study.schema.sampling import MaskSchedule
+from onetok.study.schema.starts import FromGenerator, FromWeights, GeneratorStart
 from onetok.study.schema.training import Training
 
 
@@ -72,8 +73,8 @@ class GeneratorEntry(Strict):
         """Return the tokenizer whose tokens it generates."""
 
     @property
-    def starts_from(self) -> str | None:
-        """The generator whose weights its training starts from; None where it starts from new ones."""
+    def starts_from(self) -> FromGenerator | FromWeights | None:
+        """The weights that training starts from; None where it starts from new ones, or where there is no training."""
         return None
 
     def first_stage(self, study: Entries) -> GeneratorEntry:
@@ -91,6 +92,16 @@ class GeneratorEntry(Strict):
 class TrainedGenerator(GeneratorEntry):
     tokens: TokensName = Field(description="the token cache that it learns from")
     training: Training = Field(description="steps, batch, optimizer and seed")
+    init_from: GeneratorStart | None = Field(
+        default=None,  # left out, it is not in receipts either: those of older runs stay what they are
+        exclude_if=lambda start: start is None,
+        description="fine-tuning: the weights that training starts from, of a model of the same sizes but for the"
+        " number of classes, whose embeddings are then new; null or left out: new weights",
+    )
+
+    @property
+    def starts_from(self) -> FromGenerator | FromWeights | None:
+        return self.init_from
 
     def tokenizer_name(self, study: Entries) -> str:
         name: str = study.tokens[self.tokens].tokenizer

@@ -24,6 +24,7 @@ from onetok.study.schema.base import (
 from onetok.study.schema.datasets import Images, TrainingImages
 from onetok.study.schema.encoders import WeightsFile
 from onetok.study.schema.shapes import TokenShape
+from onetok.study.schema.starts import FromTokenizer, FromWeights, TokenizerStart
 from onetok.study.schema.training import AdamW, DiscriminatorSchedule, TokenizerTraining
 
 
@@ -127,6 +128,17 @@ class TrainedTokenizer(TokenizerEntry):
         description="how images are brought to its size, and augmented in training"
     )
     training: TokenizerTraining = Field(description="steps, batch, optimizer and seed")
+    init_from: TokenizerStart | None = Field(
+        default=None,  # left out, it is not in receipts either: those of older runs stay what they are
+        exclude_if=lambda start: start is None,
+        description="fine-tuning: the weights that training starts from, of a model of the same sizes; null or"
+        " left out: new ones",
+    )
+
+    @property
+    def starts_from(self) -> FromTokenizer | FromWeights | None:
+        """The weights that training starts from; None where it starts from new ones."""
+        return self.init_from
 
 
 class PixelTokenizer(TrainedTokenizer):

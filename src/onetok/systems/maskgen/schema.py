@@ -29,6 +29,7 @@ from onetok.study.schema.generators import (
     TrainedCaptionGenerator,
 )
 from onetok.study.schema.sampling import MaskSchedule, SamplingEntry
+from onetok.study.schema.starts import FromGenerator
 
 
 class MMDiTSettings(TransformerSize):
@@ -165,8 +166,8 @@ class FineTunedGenerator(TrainedCaptionGenerator):
     pretrained: GeneratorName = Field(description="the first stage")
 
     @property
-    def starts_from(self) -> str:
-        return self.pretrained
+    def starts_from(self) -> FromGenerator:
+        return FromGenerator(kind="artefact", name=self.pretrained)
 
     def first_stage(self, study: Entries) -> MaskGenVQGenerator | MaskGenKLGenerator:
         found = study.generators[self.pretrained]
@@ -177,6 +178,8 @@ class FineTunedGenerator(TrainedCaptionGenerator):
 
     def problems(self, study: Entries) -> Iterator[str]:
         yield from super().problems(study)
+        if self.init_from is not None:
+            yield f"init_from: {self.kind} starts from {self.pretrained} (pretrained), expected none"
         first = self.first_stage(study)
         found, expected = self.tokenizer_name(study), first.tokenizer_name(study)
         if found != expected:

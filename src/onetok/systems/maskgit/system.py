@@ -71,6 +71,7 @@ RECORDS = (
         "maskgit-vit",
         model=MaskGIT,
         config=MaskGITConfig,
+        class_table="word_embedding.weight",
         builds={
             MaskGITViTGenerator: build_vit,
             ReleasedMaskGITViT: build_vit,
@@ -83,6 +84,7 @@ RECORDS = (
         "maskgit-uvit",
         model=MaskGITUViT,
         config=UViTConfig,
+        class_table="embedding.weight",
         builds={MaskGITUViTGenerator: build_uvit, ReleasedMaskGITUViT: build_uvit},
         releases={"maskgit_uvit": Release(UVIT_KEYS, released_uvit_config)},
         layout=lambda entry: "maskgit_uvit",

@@ -39,6 +39,7 @@ RECORDS = (
         kind="rar",
         model=RAR,
         config=RARConfig,
+        class_table="embedding.weight",
         no_decay=("positions", "embedding", "timesteps", "final_modulation"),
         builds={RARGenerator: build, ReleasedRAR: build},
         objective=objective,

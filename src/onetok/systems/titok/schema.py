@@ -26,6 +26,7 @@ from onetok.study.schema.base import (
     violations,
 )
 from onetok.study.schema.shapes import TokenShape
+from onetok.study.schema.starts import FromTokenizer
 from onetok.study.schema.tokenizers import (
     PixelTokenizer,
     ReleasedTokenizer,
@@ -213,11 +214,21 @@ class Stage2Tokenizer(PixelTokenizer):
 
     buildable_alone = False
 
-    def first(self, study: Entries) -> Stage1Tokenizer:
-        """Return stage 1. Raises OnetokError where stage 2 follows something else."""
+    @property
+    def starts_from(self) -> FromTokenizer:
+        return FromTokenizer(kind="artefact", name=self.stage_1)
+
+    def first(self, study: Entries) -> Stage1Tokenizer | ReleasedTiTok:
+        """Return stage 1, or a released TiTok of two stages whose decoder is trained further.
+
+        Raises OnetokError where stage 2 follows something else.
+        """
         found = study.tokenizers[self.stage_1]
-        if not isinstance(found, Stage1Tokenizer):
-            raise OnetokError(f"stage_1: {self.stage_1} is of kind {found.kind}, expected titok-stage-1")
+        released = isinstance(found, ReleasedTiTok) and found.stages == 2
+        if not (released or isinstance(found, Stage1Tokenizer)):
+            text = f"stage_1: {self.stage_1} is of kind {found.kind}"
+            raise OnetokError(f"{text}, expected titok-stage-1, or published-titok of two stages")
+        assert isinstance(found, Stage1Tokenizer | ReleasedTiTok)
         return found
 
     def quantizer(self, study: Entries) -> Quantizer:
@@ -227,6 +238,8 @@ class Stage2Tokenizer(PixelTokenizer):
         return self.first(study).token_count(study)
 
     def problems(self, study: Entries) -> Iterator[str]:
+        if self.init_from is not None:
+            yield f"init_from: {self.kind} starts from {self.stage_1} (stage_1), expected none"
         found = self.first(study).images.size
         if found != self.images.size:
             yield f"images.size {self.images.size}, but stage 1's is {found}"
