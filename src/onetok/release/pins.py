@@ -83,7 +83,8 @@ def _latest(study: Study, pins: Pins) -> tuple[dict[tuple[str, str], Pin], list[
         *((str(weights.hub), weights.file) for weights in named),
     ]:
         files.setdefault(hub, {})[file] = None
-    found, problems = {}, []
+    found: dict[tuple[str, str], Pin] = {}
+    problems: list[str] = []
     for hub, wanted in files.items():
         try:
             found |= {(hub, file): pin for file, pin in find_pins(hub, wanted, "main").items()}

@@ -32,9 +32,9 @@ def check_generator(study: Study, generator: GeneratorEntry) -> Iterator[str]:
         yield from check_chain(study.generators, generator)
         if isinstance(generator.init_from, FromGenerator):
             other = study.generators[generator.init_from.name].tokenizer_name(study)
-            found, expected = (study.tokenizers[t].token_shape(study) for t in (other, name))
-            if found != expected:
-                yield f"init_from: {generator.init_from.name} has tokens {found}, expected {expected}"
+            theirs, ours = (study.tokenizers[t].token_shape(study) for t in (other, name))
+            if theirs != ours:
+                yield f"init_from: {generator.init_from.name} has tokens {theirs}, expected {ours}"
     continuous = study.tokenizers[name].token_shape(study).codebook_size is None
     if continuous != first.continuous:
         found, expected = "of a codebook", "continuous ones"
