@@ -9,8 +9,9 @@ setup:
 	@PYTHON=$(PYTHON) workflow/setup.sh
 
 reproduce: setup
-	@snakemake --directory $(STUDY)
-	@onetok compare --study $(STUDY)
+	@snakemake --directory $(STUDY) all write_index
+	@onetok compare --study $(STUDY); status=$$?; \
+	echo "every table and picture on one page: $(STUDY)/results/index.html"; exit $$status
 
 test: setup lint
 	@pytest -n 2 --dist loadfile -m "not slow and not gpu"

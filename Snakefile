@@ -3,6 +3,7 @@
     snakemake                                     the papers, at the repository root
     snakemake --directory studies/miniature       the same on two CPU cores, in minutes
     snakemake released                            each table without the rows that have to be trained
+    snakemake all write_index                     every table, and results/index.html, the page of all tables and pictures
     snakemake speed                               how fast this machine runs the systems
 
 A study is a directory with params/. Rules are in the order in which they run; `rule all` asks for every table and
@@ -25,6 +26,7 @@ include: "workflow/rules/samples.smk"
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/benchmarks.smk"
+include: "workflow/rules/index.smk"
 
 
 rule all:

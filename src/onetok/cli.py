@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="onetok", description="Images as short 1D token sequences, table by table."
     )
+    parser.add_argument("--version", action="version", version=f"onetok {version('onetok')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: object, text: str) -> argparse.ArgumentParser:
@@ -84,6 +86,24 @@ def _parser() -> argparse.ArgumentParser:
     command.usage = "onetok make [--study STUDY] [--released] [TARGET ...] [options of Snakemake]"
     command.allow_abbrev = False
     _add_released(command, "make these tables without the rows that have to be trained")
+    add(
+        "list",
+        list_study,
+        "List what params define, by kind and name: whether it is made, stale or not made, whether released weights are"
+        " pinned, and the score that is expected.",
+    ).add_argument(
+        "kinds", nargs="*", metavar="KIND", help="such as tokenizers, samples or tables (default: all)"
+    )
+    add(
+        "status",
+        show_status,
+        "Say what of a study is made, running, failed (with the end of the log), stale, and not made.",
+    )
+    add(
+        "index",
+        index,
+        "Write results/index.html: every table and picture, settings, receipts and runs, on one page.",
+    )
     command = add(
         "check",
         check,
@@ -342,6 +362,27 @@ def run_snakemake(
             return process.wait()
         except KeyboardInterrupt:
             continue  # Snakemake gets it, too, and ends when its jobs have
+
+
+def list_study(arguments: argparse.Namespace) -> int:
+    from onetok.workflow.states import list_names
+
+    print(list_names(load_study(arguments.study), arguments.study, arguments.kinds))
+    return 0
+
+
+def show_status(arguments: argparse.Namespace) -> int:
+    from onetok.workflow.states import status
+
+    print("\n".join(status(load_study(arguments.study), arguments.study)))
+    return 0
+
+
+def index(arguments: argparse.Namespace) -> int:
+    from onetok.report.index_page import write_index
+
+    print(write_index(load_study(arguments.study), arguments.study))
+    return 0
 
 
 def check(arguments: argparse.Namespace) -> int:

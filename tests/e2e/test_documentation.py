@@ -155,6 +155,7 @@ def named(page: Path, *words: str) -> str:
 
 # Commands of sentences that are run below.
 COMPARE, UNLOCK = named(README, "onetok", "compare"), named(README, "snakemake", "--unlock")
+INDEX = named(OWN_IMAGES, "onetok", "index")
 CHECK, GENERATED, CONVERT_AGAIN = (
     named(OWN_IMAGES, "onetok", "check"),
     named(OWN_IMAGES, "onetok", "generated"),
@@ -162,7 +163,7 @@ CHECK, GENERATED, CONVERT_AGAIN = (
 )
 VERIFY, BRING_BACK = named(DVC, "onetok", "verify"), named(DVC, "onetok", "restore", "--replace")
 REPRO = named(DVC, "dvc", "repro", "studies/miniature/dvc.yaml")
-IN_SENTENCES = [COMPARE, UNLOCK, CHECK, GENERATED, CONVERT_AGAIN, VERIFY, BRING_BACK, REPRO]
+IN_SENTENCES = [COMPARE, UNLOCK, INDEX, CHECK, GENERATED, CONVERT_AGAIN, VERIFY, BRING_BACK, REPRO]
 
 
 def test_what_is_not_run_is_on_a_page():
@@ -272,6 +273,8 @@ def test_own_images_from_a_folder_to_pictures_and_to_a_restored_clone(tmp_path):
     )[0]
     assert len(list((reader.clone / tables).glob("*/*/table.md"))) == 2
     assert len(list(study.glob(sheets))) == 2
+    assert reader.types(INDEX).strip().endswith("studies/birds/results/index.html")
+    assert "artefacts are made" in reader.types("onetok status --study studies/birds")
     reader.types(generate)
     reader.types(reconstruct)
     drawn = sorted((reader.clone / "herons").glob("*.png"))

@@ -152,6 +152,12 @@ class ImageGenerator:
             text = f"{_tokens(*sampled)}, but {tokenizer.name} decodes {_tokens(*decoded)}"
             raise OnetokError(f"{name}: samples {text}")
 
+    def __repr__(self) -> str:
+        asked = "captions" if self.model.classes is None else f"{self.model.classes} classes"
+        parameters = f"{sum(p.numel() for p in self.model.parameters()):,} parameters"
+        made = f"{self.image_size} px images of {asked}"
+        return f"<{type(self.model).__name__} {self.name}: {made}, {parameters}, with {self.tokenizer!r}>"
+
     @property
     def image_size(self) -> int:
         """S, the side of its images in pixels."""

@@ -199,6 +199,14 @@ class ImageTokenizer:
             assert isinstance(encoder, CLIP)  # no other network has its widths
             self.text_encoder = encoder.to(device).eval().requires_grad_(False)
 
+    def __repr__(self) -> str:
+        kind, size = type(self.model).__name__, f"{self.image_size} px"
+        tokens = "continuous" if self.codebook_size is None else f"of {self.codebook_size} codes"
+        tokens = f"{self.tokens} tokens, {tokens}, of {self.model.channels} channels"
+        parameters = f"{sum(p.numel() for p in self.model.parameters()):,} parameters"
+        captions = ", reads captions" if self.takes_text else ""
+        return f"<{kind} {self.name}: {size}, {tokens}, {parameters}{captions}, on {self.device}>"
+
     @property
     def image_size(self) -> int:
         """S, the side of its images in pixels."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from onetok.errors import OnetokError, nearest, shown
 from onetok.study.load import load_study
 from onetok.study.receipts import Receipt, parse_receipt
 from onetok.study.schema.starts import OURS
+from onetok.study.schema.tokenizers import ReleasedTokenizer
 
 WEIGHTS = "weights.safetensors"
 KINDS = {"train_tokenizer": ("titok",), "train_generator": ("maskgit-vit",)}
@@ -88,27 +88,30 @@ def _input_of(receipt: Receipt, folder: Path, kind: str) -> Path:
 
 
 def _released(name: str, repository: Path) -> Starts:
-    """Return a released TiTok by its name in the papers' params, or by its repository on the Hub."""
-    from onetok.systems.registry import layout_of  # imports torch, which takes seconds
-    from onetok.systems.titok.schema import RELEASED_INIT, ReleasedTiTok
+    """Return a released tokenizer by its name in the papers' params, or by its repository on the Hub."""
+    # Imports torch, which takes seconds.
+    from onetok.systems.records import TokenizerSystem
+    from onetok.systems.registry import layout_of, system_of
 
-    tokenizers = load_study(repository).tokenizers
-    fit = {
+    released = {
         key: entry
-        for key, entry in tokenizers.items()
-        if isinstance(entry, ReleasedTiTok) and entry.stages == 1
+        for key, entry in load_study(repository).tokenizers.items()
+        if isinstance(entry, ReleasedTokenizer) and entry.text_encoder is None
     }
-    entry = fit.get(name) or next((entry for entry in fit.values() if entry.weights.hub == name), None)
-    if entry is None:
+    models = {}
+    for key, entry in released.items():
+        record = system_of(type(entry))
+        model = record.fine_tuned(entry) if isinstance(record, TokenizerSystem) else None
+        if model is not None:
+            models[key] = model
+    found = next((key for key in models if name in (key, released[key].weights.hub)), None)
+    if found is None:
         what = "a folder of a study's results with a receipt.json, or a released tokenizer of one stage"
         raise OnetokError(
-            f"--from: {name}: expected {what}; {nearest(name, fit)}; `onetok list tokenizers` has all"
+            f"--from: {name}: expected {what}; {nearest(name, models)} (onetok list tokenizers)"
         )
-    model = json.loads(entry.model.model_dump_json())
-    patch = model.pop("patch")
-    model |= {"encoder_patch": patch, "decoder_patch": patch, "init": RELEASED_INIT.model_dump(mode="json")}
+    entry = released[found]
     weights = entry.weights.model_dump(mode="json")
-    start = {"kind": "weights", "layout": layout_of(entry), "weights": weights}
-    return Starts(
-        name=name, tokenizer=Start(model=model, init_from=start), generator=None, size=entry.images.size
-    )
+    init_from = {"kind": "weights", "layout": layout_of(entry), "weights": weights}
+    start = Start(model=models[found], init_from=init_from)
+    return Starts(name=name, tokenizer=start, generator=None, size=entry.images.size)

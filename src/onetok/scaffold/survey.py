@@ -67,9 +67,13 @@ def _is_flat(path: Path) -> bool:
 
 
 def _survey(path: Path, root: Path, flat: bool, max_bad_share: float | None) -> Survey:
-    skips = {} if max_bad_share is None else {"on_bad_sample": "skip", "max_bad_share": max_bad_share}
-    source = ImageFolderSource.model_validate(
-        {"kind": "imagefolder", "path": str(root), "caption": None, "class_names": "folders", **skips}
+    source = ImageFolderSource(
+        kind="imagefolder",
+        path=str(root),
+        caption=None,
+        class_names="folders",
+        on_bad_sample="fail" if max_bad_share is None else "skip",
+        max_bad_share=max_bad_share,
     )
     folders = None if flat else _split_folders(root)
     pool = FolderPool(source, folders.train if folders is not None else None)

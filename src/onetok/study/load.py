@@ -57,7 +57,10 @@ def read_params(directory: Path) -> tuple[Contents, list[str]]:
     """Return what the files of params/ hold, by their names below the study, and what is wrong with params/."""
     root = directory / "params"
     if not root.is_dir():
-        raise OnetokError(f"{root}: no such folder; a study is a directory with params/")
+        expected = (
+            "expected a study, a directory with params/: name one by --study, or write one with `onetok new`"
+        )
+        raise OnetokError(f"{root}: no such folder, {expected}")
     contents: Contents = {}
     problems: list[str] = []
     for path in _files(root, problems):

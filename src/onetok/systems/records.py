@@ -67,6 +67,8 @@ class TokenizerSystem:
     objective: Callable[[Any, Any, Artefacts], TokenizerObjective] = pixel_objective
     releases: Mapping[str, Release] = field(default_factory=dict)  # by the name of the layout
     layout: Callable[[Any], str] | None = None  # of the file that an entry of released weights names
+    # From an entry of released weights to `model` in the params of one that is fine-tuned; None where that cannot be.
+    fine_tuned: Callable[[Any], dict[str, Any] | None] = lambda entry: None
     description: str  # for model cards
     papers: tuple[Paper, ...]
 

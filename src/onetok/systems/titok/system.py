@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from onetok.losses.codes import CodeLoss
 from onetok.nn.protocols import Tokenizer
 from onetok.study.schema.architecture import VectorQuantizerConfig
@@ -16,6 +18,7 @@ from onetok.systems.titok.release import (
     released_two_stage_config,
 )
 from onetok.systems.titok.schema import (
+    RELEASED_INIT,
     ReleasedModel,
     ReleasedTiTok,
     Stage1Tokenizer,
@@ -89,6 +92,18 @@ def layout(entry: ReleasedTiTok) -> str:
     return "titok_vq_single_stage" if isinstance(entry.model.quantizer, VectorQuantizerConfig) else "titok_kl"
 
 
+def fine_tuned(entry: ReleasedTiTok) -> dict[str, Any] | None:
+    """Return the params of a TiTok of the same sizes that is trained here; None for one of two stages.
+
+    A decoder of two stages is trained further by titok-stage-2, whose stage_1 may name released weights.
+    """
+    if entry.stages == 2:
+        return None
+    sizes = entry.model.model_dump(mode="json", exclude={"patch"})
+    patches = {"encoder_patch": entry.model.patch, "decoder_patch": entry.model.patch}
+    return {**sizes, **patches, "init": RELEASED_INIT.model_dump(mode="json")}
+
+
 # The papers' rule, in our names (tests/parity/test_published.py).
 NO_DECAY = ("positions", "class_embedding", "mask_token", "latent_tokens", "codebook", "embed")
 TITOK = Paper("An Image is Worth 32 Tokens for Reconstruction and Generation", "2406.07550")
@@ -106,6 +121,7 @@ RECORDS = (
             "titok_kl": Release(KEYS, released_config),
         },
         layout=layout,
+        fine_tuned=fine_tuned,
         description="TiTok, single-stage: an image as a short 1D sequence of tokens",
         papers=(TITOK, TATITOK),
     ),
