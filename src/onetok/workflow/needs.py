@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from onetok.study.load import place
+from onetok.study.pins import FILE, weights_of
 from onetok.study.plan import Artefact
 from onetok.study.schema.datasets import Dataset, ImageFolderSource, SplitFolders
 from onetok.study.schema.encoders import WeightsFile
@@ -20,13 +21,19 @@ from onetok.study.schema.training import Training
 
 def missing_needs(study: Study, artefacts: Iterable[Artefact], directory: Path) -> list[str]:
     """Return one line for each missing folder, file or pin that the jobs of `artefacts` need."""
-    lines = []
+    lines, unpinned = [], False
     for artefact in artefacts:
-        entry = getattr(study, artefact.kind, {}).get(artefact.name)
+        source = "benchmarks" if artefact.kind == "references" else artefact.kind
+        entry = getattr(study, source, {}).get(artefact.name)
         if entry is not None:
             found = [*_folders(entry, directory), *_weights(entry, directory)]
-            lines += [f"{place(artefact.kind, artefact.name)}.{text}" for text in found]
-    return sorted(lines)
+            lines += [f"{place(source, artefact.name)}.{text}" for text in found]
+            on_hub = [weights for weights in weights_of(entry).values() if weights.hub is not None]
+            unpinned |= any(null_pins(weights) is not None for weights in on_hub)
+    lines.sort()
+    if unpinned:
+        lines.append(f"`onetok pin --all --write` looks up every null pin and writes it to {FILE}")
+    return lines
 
 
 def float16_on_cpu(study: Study, artefacts: Iterable[Artefact]) -> str | None:
@@ -54,10 +61,7 @@ def _folders(entry: BaseModel, directory: Path) -> Iterator[str]:
 
 def _weights(entry: BaseModel, directory: Path) -> Iterator[str]:
     """Yield a line for each file of weights of an entry that is not pinned or missing."""
-    for field in type(entry).model_fields:
-        weights = getattr(entry, field)
-        if not isinstance(weights, WeightsFile):
-            continue
+    for field, weights in weights_of(entry).items():
         path = directory / weights.file
         if (text := null_pins(weights)) is not None:
             yield f"{field}: {weights.file}: {text}"
