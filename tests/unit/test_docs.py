@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from onetok.cli import _parser, parse
+from onetok.cli import parse, parser
 from onetok.study.load import load_study
 from onetok.study.plan import KIND_OF_STAGE, artefact_at, plan
 from onetok.study.schema.datasets import Dataset
@@ -92,7 +92,7 @@ ONETOK_IN_SENTENCES = in_sentences("onetok")
 @pytest.mark.parametrize(("page", "words"), ONETOK_IN_SENTENCES, ids=ids(ONETOK_IN_SENTENCES))
 def test_a_command_in_a_sentence_has_its_options(page, words):
     """Sentences leave out what a command needs, so it is looked up and not parsed."""
-    (action,) = [a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    (action,) = [a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)]
     assert words[1] in action.choices, f"{page.name}: onetok has no {words[1]}"
     options = action.choices[words[1]]._option_string_actions
     assert {word for word in words if word.startswith("--")} <= options.keys(), f"{page.name}: {words}"

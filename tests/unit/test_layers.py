@@ -25,6 +25,7 @@ LAYERS = [  # each imports from those above it, and from itself
     {"metrics", "report"},
     {"speed"},
     {"api", "stages", "scaffold"},
+    {"commands"},
     {"cli"},
 ]
 LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}

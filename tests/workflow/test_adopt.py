@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from onetok.cli import adopt_results
+from onetok.commands.store import adopt_results
 from onetok.errors import OnetokError
 from onetok.store.adopt import find_adoptable
 from onetok.study.load import load_study

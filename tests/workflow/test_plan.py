@@ -178,7 +178,7 @@ def test_every_stage_has_a_plan(repository):
 
 def test_what_is_made_needs_no_snakemake(smallest):
     """The quick answer of `onetok make` for one receipt after another, which is what `dvc repro` asks."""
-    from onetok.cli import is_made
+    from onetok.commands.make import is_made
     from onetok.study.plan import artefact_at
     from onetok.study.receipts import write_receipt
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from onetok.cli import _paths
+from onetok.commands.make import receipts_of
 from onetok.errors import OnetokError
 from onetok.report.comparison import Comparison
 from onetok.stages.build_released_table import build_released_table
@@ -122,7 +122,7 @@ def test_a_whole_table_replaces_the_one_of_released_weights(study, tmp_path, mon
 
 def test_tables_are_asked_for_by_name(study, tmp_path):
     def paths(*asked, released=True):
-        return _paths(study, tmp_path, list(asked), released=released)
+        return receipts_of(study, tmp_path, list(asked), released=released)
 
     assert paths(NAME) == paths(f"results/tables/{NAME}/receipt.json") == [RELEASED.receipt]
     assert paths("-n", "all") == ["-n", "released"]
