@@ -87,7 +87,9 @@ def load_generator(
     missing = f"{name}: no generator of {directory / 'params'} ({text})"
     if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
         raise OnetokError(f"{missing}, and no repository on the Hub whose generator params know")
-    raise OnetokError(f"{missing}; a repository on the Hub would be owner/name")
+    raise OnetokError(
+        f"{missing}; a repository on the Hub would be owner/name; `onetok list generators` names all"
+    )
 
 
 def _published(repo: str, study: Study) -> ReleasedGenerator | None:

@@ -102,7 +102,8 @@ def _by_name(name: str, directory: Path, revision: str | None) -> Pretrained:
     known = nearest(name, study.tokenizers) if study is not None else "there are no params/"
     missing = f"{name}: no such folder, and no tokenizer of {directory / 'params'} ({known})"
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
-        raise OnetokError(f"{missing}; a repository on the Hub would be owner/name")
+        listed = "`onetok list tokenizers` names all"
+        raise OnetokError(f"{missing}; a repository on the Hub would be owner/name; {listed}")
     published = _published(name, study, directory)
     if published is not None:
         return published

@@ -144,7 +144,9 @@ class Comparison:
         ours = self.directory / "results" / self._kind / name / "table.csv"
         for path in (evidence, ours):
             if not path.exists():
-                return Compared(verdict="missing", lines=[f"{path}: no such file"])
+                make = f"onetok make results/tables/{name}/receipt.json"
+                remedy = f"make it: {make}" if path == ours else "publish it: onetok publish"
+                return Compared(verdict="missing", lines=[f"{path}: no such file; {remedy}"])
         contents = {}
         for path, remedy in (
             (ours, "make the table again"),

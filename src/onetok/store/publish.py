@@ -79,7 +79,9 @@ def restore(study: Path, *, replace: bool) -> None:
     _finish_swap(study)
     evidence = study / "evidence"
     if not evidence.is_dir():
-        raise OnetokError(f"{evidence}: no such folder; nothing was published for this study")
+        raise OnetokError(
+            f"{evidence}: no such folder; nothing was published for this study (onetok publish does)"
+        )
     _check_dvc(study, "pull from")
     jobs = list(all_jobs(load_study(study)))
     _check_evidence(jobs, study)

@@ -243,7 +243,8 @@ def _tokenizer(study: Study, name: str) -> Needs:
     entry = study.tokenizers[name]
     if not isinstance(entry, TrainedTokenizer):
         return Needs(_dump(entry, "benchmark"), [])
-    return Needs(_dump(entry, "benchmark"), _named(entry, "benchmark"), ("scalars.csv", "pictures"))
+    drawn = ("pictures",) if entry.training.steps else ()  # none of a tokenizer that stays as it starts
+    return Needs(_dump(entry, "benchmark"), _named(entry, "benchmark"), ("scalars.csv", *drawn))
 
 
 def _tokens(study: Study, name: str) -> Needs:

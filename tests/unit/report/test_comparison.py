@@ -99,7 +99,9 @@ def test_a_missing_table_and_other_rows_are_failures(study, smallest):
     assert found.lines[0].endswith("make the table again")
     path.unlink()
     found = Comparison(study, smallest).table(TABLE)
-    assert found.failed and found.lines == [f"{path}: no such file"]
+    assert found.failed and found.lines == [
+        f"{path}: no such file; make it: onetok make results/tables/{TABLE}/receipt.json"
+    ]
 
 
 @pytest.mark.parametrize(

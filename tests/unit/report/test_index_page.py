@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import pytest
@@ -111,6 +113,55 @@ def test_runs_and_receipts_are_told_with_the_command_that_makes_them_again(direc
     assert (told["minutes"], told["memory, MiB"]) == ("2.0", "700")
     assert len(told["receipt, sha256"]) == 12
     assert told["command"] == f"onetok make --study {directory} results/tokenizers/titok/vq-16/receipt.json"
+
+
+# What a reader does, and what is then on the page.
+READER = """
+<pre id="seen"></pre><script>
+window.addEventListener("load", () => {
+  const table = document.querySelector('table[data-name="reconstruction/token-count"]');
+  const headings = [...table.tHead.rows[0].cells], column = headings.findIndex(h => h.textContent === "PSNR ↑");
+  const read = () => [...table.tBodies[0].rows].map(row => Number(row.cells[column].dataset.value));
+  headings[column].click();
+  const up = read();
+  headings[column].click();
+  const button = document.querySelector("figure button"), large = document.getElementById("large");
+  button.click();
+  document.getElementById("seen").textContent = JSON.stringify({
+    up, down: read(), sort: headings[column].getAttribute("aria-sort"),
+    widths: [...document.querySelectorAll("figure img")].map(image => image.naturalWidth),
+    opened: large.open && large.querySelector("img").src === button.querySelector("img").src,
+    caption: large.querySelector("p").textContent,
+  });
+});
+</script>
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="Debian's package chromium is not installed")
+def test_in_a_browser_tables_are_sorted_and_pictures_are_loaded_and_open(directory, page, tmp_path):
+    path = tmp_path / "page.html"
+    text = (directory / PAGE).read_text(encoding="utf-8")
+    path.write_text(text.replace("</body>", f"{READER}</body>"), encoding="utf-8")
+    command = [
+        "chromium",
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--dump-dom",
+    ]
+    command += [
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]  # no network
+    done = subprocess.run([*command, path.as_uri()], capture_output=True, encoding="utf-8", check=True)
+    (found,) = re.findall(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)
+    seen = json.loads(found.replace("&amp;", "&"))
+    assert seen["up"] == sorted(seen["up"]) == seen["down"][::-1] and len(seen["up"]) == 3
+    assert seen["sort"] == "descending"
+    assert len(seen["widths"]) == len(page.sources) and min(seen["widths"]) > 100
+    assert seen["opened"] and seen["caption"]
 
 
 def test_of_a_study_without_results_the_page_says_what_makes_them(smallest):

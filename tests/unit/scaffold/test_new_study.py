@@ -15,7 +15,7 @@ from onetok.scaffold.recipe import recipe
 from onetok.scaffold.survey import survey
 from onetok.store.dvc_yaml import stale_dvc_yaml
 from onetok.study.load import load_study
-from onetok.study.plan import all_jobs
+from onetok.study.plan import all_jobs, plan
 from tests.conftest import REPOSITORY
 from tests.factories.photographs import write_photographs
 from tests.factories.untrained import leave_untrained
@@ -214,6 +214,9 @@ def test_a_generator_of_another_study_is_fine_tuned_on_its_tokenizer_as_it_is(tr
     new_study(directory, photographs, captions=False, start=str(trained / "results/generators/maskgit/tiny"))
     study = load_study(directory)
     assert study.tokenizers["titok/vq-16"].training.steps == 0
+    assert (
+        "pictures" not in plan(study, "tokenizers", "titok/vq-16").outputs
+    )  # nothing is trained that they show
     generator = study.generators["maskgit/tiny"]
     assert generator.init_from.weights.file.endswith("results/generators/maskgit/tiny/weights.safetensors")
     assert generator.classes == CLASSES
