@@ -21,6 +21,7 @@ class JobErrors(logging.Filter):
     SAID_ELSEWHERE = (
         "Exiting because a job execution failed",
         "At least one job did not complete successfully",
+        "returned non-zero exit status",  # with the whole command, of a job whose stage has said why it ends
     )
 
     def filter(self, record: logging.LogRecord) -> bool:

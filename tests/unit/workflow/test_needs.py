@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import pytest
@@ -10,7 +11,7 @@ from onetok import cli
 from onetok.errors import OnetokError
 from onetok.study.load import build_study, load_study, read_params
 from onetok.study.plan import Artefact, all_jobs
-from onetok.workflow.failures import Run, summary
+from onetok.workflow.failures import JobErrors, Run, summary
 from onetok.workflow.needs import float16_on_cpu, missing_needs
 from onetok.workflow.profile import read_machine
 from tests.conftest import REPOSITORY
@@ -124,6 +125,22 @@ def test_a_machine_that_no_job_can_use_is_refused(change, message):
 
 
 # ---------------------------------------------------------------------------------------------- the end of a run
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (
+            "RuleException:\nCalledProcessError in file x.smk\nCommand 'y' returned non-zero exit status 1.",
+            False,
+        ),
+        ("Exiting because a job execution failed. Look below for error messages", False),
+        ("1 job failed:\n  convert_dataset a/b: data/a: no such folder", True),
+    ],
+)
+def test_what_a_stage_has_said_snakemake_does_not_say_again(message, shown):
+    record = logging.LogRecord("snakemake", logging.ERROR, "", 0, message, None, None)
+    assert JobErrors().filter(record) is shown
 
 
 def test_a_summary_names_failed_jobs_with_reason_and_log_and_what_was_not_run(tmp_path):
