@@ -4,7 +4,7 @@ REQUIRED INPUTS:
     results/datasets/…, encoders/…, tokenizers/…, tokens/…, samples/…
 
 OUTPUTS:
-    results/references/<family>/<variant>/{receipt.json, features.safetensors}       one for each benchmark
+    results/references/<family>/<variant>/{receipt.json, reference.safetensors}       one for each benchmark
     results/scores/reconstruction/<family>/<variant>/{receipt.json, scores.json, reconstructions.png}
     results/scores/samples/<family>/<variant>/{receipt.json, scores.json}
 """

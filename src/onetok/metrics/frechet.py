@@ -14,7 +14,7 @@ from onetok.errors import OnetokError
 from onetok.metrics.finite import require_finite
 
 Floats = NDArray[np.float64]
-BLOCK = 16384  # images whose features are converted to float64 at a time
+BLOCK = 4096  # images whose features are converted to float64 at a time
 
 
 class GaussianStatistics(NamedTuple):
@@ -24,22 +24,63 @@ class GaussianStatistics(NamedTuple):
     covariance: Floats  # (F, F), unbiased
 
 
+class GaussianAccumulator:
+    """Fits a Gaussian to features that come in parts, in float64 and in constant memory."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self._mean: Floats | None = None  # (F,)
+        self._scatter: Floats | None = None  # (F, F), sum of the products of deviations from the mean
+        self._parts: list[
+            NDArray[np.floating]
+        ] = []  # features that are not yet counted, fewer than BLOCK images
+        self._waiting = 0
+
+    def add(self, features: NDArray[np.floating]) -> None:
+        """Add features (M, F). Raises OnetokError for features that are not finite."""
+        require_finite(features, "Fréchet distance", self.images + self._waiting)
+        for start in range(0, len(features), BLOCK):
+            part = features[start : start + BLOCK]
+            if self._waiting + len(part) > BLOCK:
+                self._count()
+            self._parts.append(part)
+            self._waiting += len(part)
+
+    def _count(self) -> None:
+        """Count what waits, by Chan's formula for the union of two sets."""
+        if not self._parts:
+            return
+        block = np.concatenate(self._parts)
+        self._parts, self._waiting = [], 0
+        mean = block.mean(axis=0, dtype=np.float64)  # (F,)
+        centred = block.astype(np.float64) - mean  # (M, F)
+        scatter = centred.T @ centred  # (F, F)
+        if self._mean is None or self._scatter is None:
+            self._mean, self._scatter, self.images = mean, scatter, len(block)
+            return
+        total, shift = self.images + len(block), mean - self._mean
+        self._scatter += scatter
+        self._scatter += np.outer(shift, shift) * (self.images * len(block) / total)
+        self._mean += shift * (len(block) / total)
+        self.images = total
+
+    def statistics(self) -> GaussianStatistics:
+        """Return the Gaussian of all that was added.
+
+        With M ≤ F the covariance does not have full rank. Raises OnetokError for fewer than two images, which have no
+        covariance.
+        """
+        self._count()
+        if self._mean is None or self._scatter is None or self.images < 2:
+            raise OnetokError(f"Fréchet distance: found {self.images} images, expected at least 2")
+        return GaussianStatistics(self._mean.copy(), self._scatter / (self.images - 1))
+
+
 def gaussian_statistics(features: NDArray[np.floating]) -> GaussianStatistics:
-    """Return the mean and covariance of features (M, F), computed in float64.
-
-    With M ≤ F the covariance does not have full rank.
-
-    Raises OnetokError for fewer than two images, which have no covariance, and for features that are not finite.
-    """
-    if len(features) < 2:
-        raise OnetokError(f"Fréchet distance: found {len(features)} images, expected at least 2")
-    require_finite(features, "Fréchet distance")
-    mean = features.mean(axis=0, dtype=np.float64)
-    scatter = np.zeros((features.shape[1], features.shape[1]))
-    for start in range(0, len(features), BLOCK):  # a float64 copy of all features could exceed the memory
-        centred = features[start : start + BLOCK].astype(np.float64) - mean
-        scatter += centred.T @ centred
-    return GaussianStatistics(mean, scatter / (len(features) - 1))
+    """Return the mean and covariance of features (M, F), computed in float64. Raises as GaussianAccumulator does."""
+    accumulated = GaussianAccumulator()
+    accumulated.add(features)
+    return accumulated.statistics()
 
 
 def frechet_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:

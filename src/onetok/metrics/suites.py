@@ -2,6 +2,7 @@
 
     rfid / fid              Fréchet distance of reconstructions / samples to the reference images; the two are not
                             comparable, since reconstructions are compared with their own originals
+    sfid                    Fréchet distance by Inception's spatial features, as the ADM evaluator has it
     accuracy                share of images that the extractor assigns to their class
     accuracy_real           the same share of the reference images, an upper bound for good images
     inception_score         its mean over splits; inception_score_std their standard deviation
@@ -19,8 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onetok.errors import OnetokError
-from onetok.metrics.features import Features, class_accuracy
+from onetok.metrics.features import Features, Reference, class_accuracy
 from onetok.metrics.frechet import frechet_distance, gaussian_statistics
 from onetok.metrics.inception_score import InceptionScore, inception_score, shuffled
 from onetok.metrics.precision_recall import precision_recall
@@ -36,16 +36,16 @@ class Splits(NamedTuple):
 
 
 def reconstruction_suite(
-    reference: Features, rebuilt: Features, labels: Labels | None, *, splits: Splits
-) -> dict[str, float]:
-    """Return the metrics of reconstructions, given the features of originals and reconstructions in the same order.
+    reference: Reference, rebuilt: Features, labels: Labels | None, *, splits: Splits
+) -> dict[str, float | None]:
+    """Return the metrics of reconstructions, given what is kept of their originals, in the same order.
 
     Accuracies need the images' class labels (M,); `labels` is None if the extractor's classes are not the images'.
 
     Raises OnetokError as the single metrics do.
     """
     score = _inception_score(rebuilt, splits)
-    scores = {
+    scores: dict[str, float | None] = {
         "rfid": _distance(reference, rebuilt),
         "inception_score": score.mean,
         "inception_score_std": score.std,
@@ -53,44 +53,42 @@ def reconstruction_suite(
     }
     if labels is not None:
         scores["accuracy"] = class_accuracy(rebuilt.logits, labels)
-        scores["accuracy_real"] = class_accuracy(reference.logits, labels)
+        assert reference.classes is not None
+        scores["accuracy_real"] = float((reference.classes == labels).mean())
     return scores
 
 
 def generation_suite(
-    reference: Features,
+    reference: Reference,
     samples: Features,
     labels: Labels | None,
     *,
     splits: Splits,
-    manifold_images: int,
     neighbours: int,
-) -> dict[str, float]:
-    """Return the metrics of samples, given their features and those of the reference images, in any order.
+) -> dict[str, float | None]:
+    """Return the metrics of samples, given their features and what is kept of the reference images, in any order.
 
-    Precision and recall use `manifold_images` evenly spaced ones of the reference images, because their cost grows with
-    the square of the number. Accuracy needs the class labels (M,) that the samples were conditioned on; `labels` is
-    None if the extractor's classes are not theirs.
+    Precision and recall use a part of the reference images, because their cost grows with the square of the number;
+    they are None where the reference has no features of single images. Accuracy needs the class labels (M,) that the
+    samples were conditioned on; `labels` is None if the extractor's classes are not theirs.
 
-    Raises OnetokError if there are fewer reference images than `manifold_images`, and as the single metrics do.
+    Raises OnetokError as the single metrics do.
     """
     score = _inception_score(samples, splits)
-    if manifold_images > len(reference.features):
-        found = len(reference.features)
-        raise OnetokError(
-            f"manifold_images {manifold_images} (benchmark), but the reference has {found} images"
-        )
-    chosen = np.linspace(0, len(reference.features) - 1, manifold_images).round().astype(np.int64)
-    real = torch.from_numpy(reference.features[chosen])
-    manifold = precision_recall(real, torch.from_numpy(samples.features), neighbours)
-    scores = {
+    precision, recall = None, None
+    if reference.manifold is not None:
+        real, generated = torch.from_numpy(reference.manifold), torch.from_numpy(samples.features)
+        precision, recall = precision_recall(real, generated, neighbours)
+    scores: dict[str, float | None] = {
         "fid": _distance(reference, samples),
         "inception_score": score.mean,
         "inception_score_std": score.std,
-        "precision": manifold.precision,
-        "recall": manifold.recall,
+        "precision": precision,
+        "recall": recall,
         "features": samples.features.shape[1],
     }
+    if reference.spatial is not None and samples.spatial is not None:
+        scores["sfid"] = frechet_distance(reference.spatial, samples.spatial)
     if labels is not None:
         scores["accuracy"] = class_accuracy(samples.logits, labels)
     return scores
@@ -102,5 +100,5 @@ def _inception_score(images: Features, splits: Splits) -> InceptionScore:
     return inception_score(logits, splits.number)
 
 
-def _distance(a: Features, b: Features) -> float:
-    return frechet_distance(gaussian_statistics(a.features), gaussian_statistics(b.features))
+def _distance(reference: Reference, images: Features) -> float:
+    return frechet_distance(reference.statistics, gaussian_statistics(images.features))

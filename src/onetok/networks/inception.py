@@ -1,6 +1,6 @@
 """Inception-v3 as torch-fidelity ports it from TensorFlow: the features of FID, IS, precision and recall.
 
-Legend: B batch · 2048 features · 1008 logits.
+Legend: B batch · 2048 features · 2023 spatial features · 1008 logits.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from onetok.data.images import to_uint8
 from onetok.study.schema.base import Strict
+
+SPATIAL_CHANNELS = 7
 
 
 class InceptionConfig(Strict):
@@ -38,6 +40,21 @@ class Inception(nn.Module):
         (features,) = self.network(to_uint8(images))  # (B, 2048)
         assert isinstance(features, Tensor)
         return features
+
+    def features_and_spatial(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the pooled features (B, 2048) of images, and the spatial features (B, 2023), which sFID compares.
+
+        The latter are the first 7 channels of the 1x1 convolution of TensorFlow's `mixed_6`, at 17 x 17 places, in the
+        order of the ADM evaluator: row, column, channel.
+        """
+        seen: list[Tensor] = []
+        hook = self.network.Mixed_6d.branch1x1.register_forward_hook(lambda *args: seen.append(args[2]))
+        try:
+            features = self.features(images)  # (B, 2048)
+        finally:
+            hook.remove()
+        channels = seen[0][:, :SPATIAL_CHANNELS]  # (B, 7, 17, 17)
+        return features, channels.permute(0, 2, 3, 1).flatten(1)  # (B, 2023)
 
     def logits(self, features: Tensor) -> Tensor:
         """Return the class logits (B, 1008) of features (B, 2048), which the Inception Score uses."""

@@ -216,6 +216,8 @@ def _benchmark_line(study: Study, name: str) -> str:
     common = f"{networks}; {benchmark.images}; {_splits(benchmark)}"
     if isinstance(benchmark, SampledBenchmark):
         evenly = "classes" if isinstance(benchmark, GenerationBenchmark) else "captions"
+        if isinstance(benchmark, GenerationBenchmark) and benchmark.statistics is not None:
+            reference = f"the published statistics {benchmark.statistics.file}"
         scope = f"{benchmark.samples} samples, {evenly} evenly, against {reference}"
         details = (
             f"samples {benchmark.eight_bits} to 8 bits, k = {benchmark.neighbours}; blank where no channel's"

@@ -61,7 +61,6 @@ def score_samples(context: Context) -> None:
             generation_suite,
             labels=labels,
             splits=splits_of(benchmark),
-            manifold_images=benchmark.manifold_images,
             neighbours=benchmark.neighbours,
         ),
     )

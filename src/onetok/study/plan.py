@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from onetok.errors import OnetokError
 from onetok.study.references import references
-from onetok.study.schema.benchmarks import SampledBenchmark, TextToImageBenchmark
+from onetok.study.schema.benchmarks import GenerationBenchmark, SampledBenchmark, TextToImageBenchmark
 from onetok.study.schema.encoders import ClassifierEncoder, CLIPEncoder
 from onetok.study.schema.generators import ReleasedGenerator, TrainedGenerator
 from onetok.study.schema.speeds import ComparisonSpeed, GeneratorSpeed, StudySystem, TokenizerSpeed
@@ -286,13 +286,20 @@ def _samples(study: Study, name: str) -> Needs:
     return Needs(params, inputs)
 
 
-REFERENCE_FIELDS = ("dataset", "split", "reference_images", "images", "encoder", "second_encoder", "batch")
+REFERENCE_FIELDS = (
+    *("dataset", "split", "reference_images", "images", "encoder", "second_encoder", "batch"),
+    *("class_accuracy", "manifold_images", "statistics"),
+)
+# With published statistics no image of the dataset is read.
+PUBLISHED_FIELDS = ("encoder", "second_encoder", "batch", "manifold_images", "statistics")
 
 
 def _reference(study: Study, name: str) -> Needs:
     entry = study.benchmarks[name]
-    params = {key: value for key, value in _dump(entry).items() if key in REFERENCE_FIELDS}
-    return Needs(params, _named(entry, *(set(type(entry).model_fields) - set(REFERENCE_FIELDS))))
+    published = isinstance(entry, GenerationBenchmark) and entry.statistics is not None
+    fields = PUBLISHED_FIELDS if published else REFERENCE_FIELDS
+    params = {key: value for key, value in _dump(entry).items() if key in fields}
+    return Needs(params, _named(entry, *(set(type(entry).model_fields) - set(fields))))
 
 
 def _scored_by(study: Study, benchmark: str, *, images: bool) -> list[Input]:
@@ -326,7 +333,8 @@ def _score_samples(study: Study, name: str) -> Needs:
     ]
     if isinstance(benchmark, TextToImageBenchmark):
         inputs.append(_input("encoders", benchmark.clip))
-    return Needs({"samples": name, "benchmark": samples.benchmark, **_dump(benchmark)}, inputs)
+    # The reference's own receipt says what its statistics are.
+    return Needs({"samples": name, "benchmark": samples.benchmark, **_dump(benchmark, "statistics")}, inputs)
 
 
 def scores_of(row: Row) -> Artefact | None:
@@ -488,10 +496,10 @@ KINDS = {
         Kind(
             name="references",
             stage="measure_reference",
-            version=2,
+            version=3,
             source="benchmarks",
-            outputs=("features.safetensors",),
-            payload=("features.safetensors",),
+            outputs=("reference.safetensors",),
+            payload=("reference.safetensors",),
             needs=_reference,
         ),
         Kind(

@@ -5,8 +5,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from onetok.errors import OnetokError
 from onetok.metrics.codebook import codebook_use
-from onetok.metrics.features import Features, class_accuracy
-from onetok.metrics.frechet import frechet_distance, gaussian_statistics
+from onetok.metrics.features import Features, Part, class_accuracy, measure
+from onetok.metrics.frechet import GaussianAccumulator, frechet_distance, gaussian_statistics
 from onetok.metrics.inception_score import inception_score, shuffled
 from onetok.metrics.pixels import is_blank, psnr, ssim
 from onetok.metrics.precision_recall import precision_recall
@@ -111,7 +111,7 @@ def test_images_sorted_by_class_score_as_in_any_order_once_they_are_shuffled():
     elsewhere = Features(images.features, images.logits[RNG.permutation(2000)])
 
     def score(images, splits):
-        return reconstruction_suite(images, images, None, splits=splits)["inception_score"]
+        return reconstruction_suite(kept(images), images, None, splits=splits)["inception_score"]
 
     whole = score(images, Splits(1, None))
     assert score(elsewhere, Splits(1, None)) == pytest.approx(whole)
@@ -135,10 +135,53 @@ def test_every_number_of_a_suite_has_a_name():
         RNG.standard_normal((40, 6)).astype(np.float32), RNG.standard_normal((40, 3)).astype(np.float32)
     )
     labels = np.zeros(40, dtype=np.int64)
-    counts = {"splits": Splits(2, 0), "manifold_images": 20, "neighbours": 3}
+    reference, counts = kept(features), {"splits": Splits(2, 0), "neighbours": 3}
     assert (
-        reconstruction_suite(features, features, labels, splits=Splits(2, 0)).keys()
+        reconstruction_suite(reference, features, labels, splits=Splits(2, 0)).keys()
         <= metric_names.RECONSTRUCTION.keys()
     )
-    assert generation_suite(features, features, labels, **counts).keys() <= metric_names.GENERATION.keys()
-    assert "accuracy" not in generation_suite(features, features, None, **counts)
+    found = generation_suite(reference, features, labels, **counts)
+    assert found.keys() <= metric_names.GENERATION.keys() and "sfid" not in found
+    assert "accuracy" not in generation_suite(reference, features, None, **counts)
+    spatial = gaussian_statistics(features.features)
+    found = generation_suite(
+        reference._replace(spatial=spatial, manifold=None), features._replace(spatial=spatial), None, **counts
+    )
+    assert found["sfid"] == pytest.approx(0, abs=1e-6)
+    assert found["precision"] is None and found["recall"] is None
+
+
+def kept(images, manifold_images=20):
+    """What is kept of images as a reference."""
+    parts = [{"encoder": Part(images.features, images.logits, None)}]
+    return measure(parts, len(images.features), manifold_images, classes=True)["encoder"]
+
+
+@pytest.mark.parametrize("step", [1, 7, 40, 97])
+def test_a_gaussian_of_parts_is_that_of_the_whole(step, monkeypatch):
+    monkeypatch.setattr("onetok.metrics.frechet.BLOCK", 16)
+    features = (RNG.standard_normal((97, 5)) + 50).astype(np.float32)
+    accumulated = GaussianAccumulator()
+    for start in range(0, 97, step):
+        accumulated.add(features[start : start + step])
+    found = accumulated.statistics()
+    exact = features.astype(np.float64)
+    np.testing.assert_allclose(found.mean, exact.mean(axis=0), rtol=1e-14)
+    np.testing.assert_allclose(found.covariance, np.cov(exact.T), rtol=1e-11, atol=1e-13)
+
+
+def test_a_reference_keeps_what_scores_need_and_nothing_that_grows():
+    features = RNG.standard_normal((50, 6)).astype(np.float32)
+    logits = RNG.standard_normal((50, 3)).astype(np.float32)
+    rows = [slice(start, start + 8) for start in range(0, 50, 8)]
+    parts = [{"encoder": Part(features[r], logits[r], features[r, :2])} for r in rows]
+    found = measure(parts, 50, 11, classes=True)["encoder"]
+    chosen = np.linspace(0, 49, 11).round().astype(int)
+    assert np.array_equal(found.manifold, features[chosen])
+    assert np.array_equal(found.classes, logits.argmax(axis=1))
+    whole = gaussian_statistics(features)
+    assert np.array_equal(found.statistics.mean, whole.mean)
+    assert np.array_equal(found.statistics.covariance, whole.covariance)
+    assert np.array_equal(found.spatial.covariance, gaussian_statistics(features[:, :2]).covariance)
+    without = measure(parts, 50, 0, classes=False)["encoder"]
+    assert without.manifold is None and without.classes is None

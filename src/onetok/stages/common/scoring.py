@@ -10,19 +10,20 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors.numpy import load_file
 from torch import Tensor
 
 from onetok import durable
 from onetok.data.shards import Shards
 from onetok.errors import OnetokError
 from onetok.metrics.features import FeatureExtractor, Features, extract_features
+from onetok.metrics.features import Reference as KeptReference
+from onetok.metrics.reference_files import read_reference
 from onetok.metrics.suites import Splits
 from onetok.stages.common.runtime import Context
 from onetok.study.schema.benchmarks import Reference
 from onetok.systems.saved import StudyArtefacts
 
-Suite = Callable[[Features, Features], dict[str, float]]
+Suite = Callable[[KeptReference, Features], dict[str, float | None]]
 SUFFIXES = {"encoder": "", "second_encoder": "_second"}
 
 
@@ -54,17 +55,22 @@ def splits_of(benchmark: Reference) -> Splits:
 
 def score_features(
     context: Context, benchmark_name: str, benchmark: Reference, batches: Iterable[Tensor], suite: Suite
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Return a suite's metrics of images, batches (b, 3, H, W) uint8, by both feature extractors of the benchmark.
 
     Names of metrics by the second extractor end in "_second".
     """
-    reference = load_file(Path("results/references") / benchmark_name / "features.safetensors")
-    ours = extract_features(load_extractors(benchmark, context.device), batches, context.device)
-    scores: dict[str, float] = {}
+    reference = read_reference(Path("results/references") / benchmark_name / "reference.safetensors")
+    extractors = load_extractors(benchmark, context.device)
+    known = {role: extractor for role, extractor in extractors.items() if role in reference}
+    ours = extract_features(known, batches, context.device)
+    scores: dict[str, float | None] = {}
     for role, features in ours.items():
-        theirs = Features(reference[f"{role}.features"], reference[f"{role}.logits"])
-        scores |= {f"{metric}{SUFFIXES[role]}": value for metric, value in suite(theirs, features).items()}
+        found = suite(reference[role], features)
+        scores |= {f"{metric}{SUFFIXES[role]}": value for metric, value in found.items()}
+    # Published statistics alone are those of the first network.
+    for role in extractors.keys() - reference.keys():
+        scores |= dict.fromkeys(f"{metric}{SUFFIXES[role]}" for metric in [*scores] if metric != "sfid")
     return scores
 
 

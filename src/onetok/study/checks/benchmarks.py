@@ -11,6 +11,7 @@ from onetok.study.checks.shared import check_captions, check_images, check_train
 from onetok.study.metric_names import SSIM_WINDOW
 from onetok.study.schema.benchmarks import (
     Benchmark,
+    GenerationBenchmark,
     ReconstructionBenchmark,
     SampledBenchmark,
     TaskCounts,
@@ -36,6 +37,11 @@ def check_benchmark(study: Study, benchmark: Benchmark) -> Iterator[str]:
     yield from check_images(benchmark.images)
     yield from _counts(study, benchmark)
     yield from _inception(benchmark)
+    if isinstance(benchmark, GenerationBenchmark) and benchmark.statistics is not None:
+        if not isinstance(study.encoders[benchmark.encoder], InceptionEncoder):
+            yield f"statistics: are Inception's, but encoder {benchmark.encoder} is of another kind; expected null"
+        if benchmark.class_accuracy:
+            yield "class_accuracy: found true with statistics, which hold no classes; expected false"
     if isinstance(benchmark, ReconstructionBenchmark) and benchmark.images.size < SSIM_WINDOW:
         yield f"images.size {benchmark.images.size} is below {SSIM_WINDOW}, the side of SSIM's window"
     if benchmark.split == "train":
@@ -114,6 +120,8 @@ def check_table(study: Study, table: Table) -> Iterator[str]:
     measured = [metric_names.RECONSTRUCTION] * any(row.tokenizer for row in table.rows)
     measured += [metric_names.GENERATION] * any(row.samples for row in table.rows)
     for index, column in enumerate(table.columns):
+        if column.metric == "sfid":
+            yield from _spatial(study, table, f"columns.{index}.metric")
         for known in measured or [metric_names.ALL]:
             if column.metric not in known:
                 text = f"columns.{index}.metric: no metric named {column.metric!r}"
@@ -129,6 +137,15 @@ def check_table(study: Study, table: Table) -> Iterator[str]:
     for index, label in enumerate(labels):
         if label in labels[:index]:
             yield f"rows.{index}.label: {label!r} is also that of rows.{labels.index(label)}, expected another"
+
+
+def _spatial(study: Study, table: Table, where: str) -> Iterator[str]:
+    """Yield a line for each row whose benchmark's network has no spatial features, as sFID needs them."""
+    for row in table.rows:
+        if row.samples is not None:
+            name = study.benchmarks[study.samples[row.samples].benchmark].encoder
+            if not isinstance(study.encoders[name], InceptionEncoder):
+                yield f"{where}: sfid needs an encoder of kind inception, but {row.samples} is scored by {name}"
 
 
 def _labels(table: Table) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from onetok.study.schema.base import Count, DatasetName, EncoderName, Positive, Seed, Strict
 from onetok.study.schema.datasets import Images
+from onetok.study.schema.encoders import WeightsFile
 
 EightBits = Literal["rounded", "truncated"]
 
@@ -136,6 +137,11 @@ class GenerationBenchmark(SampledBenchmark):
     """Samples of classes, evenly over all of them."""
 
     kind: Literal["generation"]
+    statistics: WeightsFile | None = Field(
+        description="statistics of reference images as the ADM evaluator publishes them, an .npz with mu and sigma"
+        " (and mu_s, sigma_s for sFID), or images, arr_0, or both; then they are the reference, and the dataset gives"
+        " the classes alone. null: the reference is measured on the dataset's split"
+    )
 
 
 class TextToImageBenchmark(SampledBenchmark):
