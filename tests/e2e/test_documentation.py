@@ -37,6 +37,11 @@ NOT_RUN = {
     "make reproduce": "installs an environment; what it runs then, here and in test_smallest.py smaller studies do",
     "make test": "is these tests",
     "onetok make results/tables/text_to_image/mjhq/": "the papers' scale: data and GPUs",
+    "onetok make --released generation/class-conditional": "the same; test_released.py makes a small one",
+    "onetok make results/scores/": "the same",
+    "onetok check --released": "says what is missing, and ends with 1; test_released.py and test_needs.py have it",
+    "onetok verify --released": "test_released.py does",
+    "onetok make results/tables/generation/class-conditional/receipt.json": "the papers' scale: data and GPUs",
     "onetok spread ": "runs a study several times; test_smallest.py has the smallest one do it",
     "onetok pin ": "asks the Hub",
     "onetok make results/{generators/published_maskgen/": "weights of the Hub",
@@ -53,6 +58,7 @@ NOT_RUN = {
 # What is only planned (`snakemake -n`), by how it begins, and why.
 PLANNED = {
     "snakemake speed": "minutes at full size; test_plan.py and the unit tests of onetok.speed measure small systems",
+    "snakemake released": "weights of the Hub; test_released.py has files in its place",
     "snakemake --profile slurm": "needs a cluster; test_slurm.py has a Slurm of its own",
 }
 

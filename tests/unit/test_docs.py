@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from onetok.cli import parse, parser
+from onetok.commands.make import receipts_of
 from onetok.study.load import load_study
 from onetok.study.plan import KIND_OF_STAGE, artefact_at, plan
 from onetok.study.schema.datasets import Dataset
@@ -69,7 +70,9 @@ def test_a_command_parses_and_names_what_the_study_has(block, line):
         if isinstance(name, str) and name != "NAME":
             assert name in getattr(study, kind), f"{block}: no {kind} named {name}"
     for target in arguments.get("targets") or []:
-        artefact = artefact_at(target)
+        released = arguments.get("released", False)
+        (path,) = receipts_of(study, REPOSITORY / place, [target], released=released)
+        artefact = artefact_at(path)
         assert artefact is not None, f"{block}: {target} is no receipt"
         plan(study, artefact.kind, artefact.name)
     runs = {run.name for spread in study.spreads.values() for run in spread.runs}

@@ -23,6 +23,7 @@ DATA = {  # what comments call the data of a benchmark
     "reconstruction/imagenet-release-captions": "ImageNet val",
     "reconstruction/imagenet-paper-captions": "ImageNet val",
     "class_conditional/imagenet": "ImageNet",
+    "class_conditional/imagenet-adm": "ImageNet",
     "text_to_image/mjhq": "MJHQ-30K",
     "text_to_image/coco-30k": "COCO-30K",
 }

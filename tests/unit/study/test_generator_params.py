@@ -147,7 +147,7 @@ def test_the_papers_generators_are_sampled_as_their_releases_do(repository):
         weights = guidance_weights(masked[name].sampling.guidance, 16)
         assert [round(weight, 2) for weight in (*weights[:3], weights[-1])] == [1.11, 1.42, 1.93, 12.0]
     assert {study.samples[name].benchmark for name in masked.keys() - captioned} == {
-        "class_conditional/imagenet"
+        "class_conditional/imagenet-adm"
     }
     assert {
         benchmark.eight_bits for benchmark in study.benchmarks.values() if benchmark.kind != "reconstruction"
