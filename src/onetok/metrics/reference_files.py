@@ -43,7 +43,7 @@ def _gaussian(name: str, statistics: GaussianStatistics) -> dict[str, NDArray[np
 
 def read_reference(path: Path) -> dict[str, Reference]:
     """Return what is kept of reference images by each extractor's role."""
-    tensors = load_file(path)
+    tensors = {name: array.copy() for name, array in load_file(path).items()}  # torch takes what it may write
     roles = sorted({name.split(".")[0] for name in tensors})
     return {
         role: Reference(

@@ -42,10 +42,9 @@ def score_samples(context: Context) -> None:
     if len(shards) != benchmark.samples:
         # FID depends on the number of samples, and nothing in the figure shows it: 8.7 for 2.77 has been reported.
         raise OnetokError(f"{name}: found {len(shards)} samples, the benchmark expects {benchmark.samples}")
-    reference, pictures = open_reference(benchmark), Pictures(benchmark.blank_deviation)
-    asked = (
-        CaptionScores(context, benchmark, reference) if isinstance(benchmark, TextToImageBenchmark) else None
-    )
+    pictures, asked = Pictures(benchmark.blank_deviation), None
+    if isinstance(benchmark, TextToImageBenchmark):
+        asked = CaptionScores(context, benchmark, open_reference(benchmark))
     total = -(-len(shards) // benchmark.batch)
     batches = pictures.accumulate(
         track(read_batches(shards, benchmark.batch), f"score_samples {name}", "batches", total)
