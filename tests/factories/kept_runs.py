@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -43,9 +44,13 @@ def write_tables(study, directory, top, changed=None):
         frame.to_csv(path, index=False)
 
 
+def normal(run, artefact, metric):
+    """Return a number of a standard normal distribution that no other run, artefact or metric changes."""
+    return np.random.default_rng([run, crc32(f"{key_of(artefact)} {metric}".encode())]).standard_normal()
+
+
 def keep_runs(study, directory, count):
     """Keep runs whose figures spread by a few parts in a hundred on their scales."""
-    rng = np.random.default_rng(0)
     digests = chains(study)
     for number in range(count):
         run = study.spreads["spread/retraining"].runs[number]
@@ -54,7 +59,11 @@ def keep_runs(study, directory, count):
             moved = {
                 metric: value
                 if metric_names.measure(metric).scale in ("exact", "count")
-                else float(min(value * np.exp(0.03 * rng.standard_normal()), 1.0 if value <= 1 else np.inf))
+                else float(
+                    min(
+                        value * np.exp(0.03 * normal(number, artefact, metric)), 1.0 if value <= 1 else np.inf
+                    )
+                )
                 for metric, value in figures(artefact).items()
             }
             scores[key_of(artefact)] = KeptScore(chain=digests[artefact], machine="m", figures=moved)
