@@ -36,10 +36,12 @@ GENERATORS = [
     for name, entry in PUBLISHED.items()
     if name.startswith("generator_") and entry["hub_repo"] and entry["system"] in RELEASES
 ]
-LAYOUTS = [*TOKENIZERS, *GENERATORS]
+# Of FlowTok the released code has these layouts; its released weights are re-trained ones, for 512 px.
+FLOWTOKS = [name for name, entry in PUBLISHED.items() if entry["system"].startswith("flowtok")]
+LAYOUTS = [*TOKENIZERS, *GENERATORS, *FLOWTOKS]
 MASKGENS = [f"generator_maskgen_{kind}_{size}" for kind in ("vq", "kl") for size in ("l", "xl")]
 OF_CLASSES = [name for name in GENERATORS if name not in MASKGENS]
-LOADED = [*TOKENIZERS, "generator_titok_l32", "generator_rar_b", *MASKGENS]
+LOADED = [*TOKENIZERS, "generator_titok_l32", "generator_rar_b", *MASKGENS, *FLOWTOKS]
 UNREAD = {"maskgit_vit": 768}  # parameters: BERT's second token type
 TIED = {"lm_head.weight"} & {name for _, release in RELEASES.values() for name, _ in release.keys.tied}
 SMALL = "tokenizer_titok_s128"  # the one of every run; together the others take minutes and many gigabytes
@@ -50,6 +52,7 @@ def test_all_of_them_are_here():
     assert len(TOKENIZERS) == 16
     assert {f"generator_titok_{size}" for size in ("l32", "b64", "s128")} <= set(GENERATORS)
     assert set(MASKGENS) <= set(GENERATORS)
+    assert len(FLOWTOKS) == 4
     assert {PUBLISHED[name]["system"] for name in LAYOUTS} == {n for n in RELEASES if "legacy" not in n}
 
 
@@ -76,7 +79,11 @@ def test_loads_strictly(name, tmp_path):
 
 def test_the_papers_params_are_the_released_configurations():
     study = load_study(Path(__file__).parents[2])
-    entries = [e for e in study.tokenizers.values() if isinstance(e, ReleasedTokenizer)]
+    entries = [
+        e
+        for e in study.tokenizers.values()
+        if isinstance(e, ReleasedTokenizer) and not layout_of(e).startswith("flowtok")
+    ]
     by_file = {(entry.weights.hub, entry.weights.file): entry for entry in entries}
     for name in TOKENIZERS:
         released = PUBLISHED[name]
@@ -128,7 +135,7 @@ def test_the_papers_maskgens_and_their_sampling_are_the_released_configurations(
     entries = {
         n: e
         for n, e in study.generators.items()
-        if isinstance(e, ReleasedGenerator) and isinstance(e, CaptionEntry)
+        if isinstance(e, ReleasedGenerator) and isinstance(e, CaptionEntry) and e.reads_aesthetic
     }
     by_file = {(entry.weights.hub, entry.weights.file): name for name, entry in entries.items()}
     for released in (PUBLISHED[name] for name in MASKGENS):
@@ -169,6 +176,39 @@ def test_maskgens_are_trained_and_sampled_as_those_that_were_released(size):
     assert ours.model_dump(exclude={"generator"}) == theirs.model_dump(exclude={"generator"})
 
 
+def test_the_released_flowtoks_are_those_of_the_paper_at_512_px():
+    """Their hub has no configurations; the layouts are those of the released code's models for 256 px."""
+    study = load_study(Path(__file__).parents[2])
+    for name, layout in (("xl", "generator_flowtok_xl"), ("h", "generator_flowtok_h")):
+        entry, released = study.generators[f"published_flowtok/{name}-512"], PUBLISHED[layout]
+        with torch.device("meta"):
+            ours = build_generator(entry, shapes_of(study, entry))
+        assert layout_of(entry) == released["system"]
+        assert ours.config == config_of_release(released["system"], released["config"])
+        tokenizer = study.tokenizers[entry.tokenizer]
+        released = PUBLISHED["tokenizer_flowtok_bl77_kl"]
+        with torch.device("meta"):
+            ours = build_tokenizer(tokenizer, made=None)
+        assert layout_of(tokenizer) == released["system"]
+        expected = config_of_release(released["system"], released["config"])
+        assert ours.config == expected.replace(image_size=512)
+        assert entry.model.scale == released["config"]["vq_model"]["scale_factor"]
+
+
+@pytest.mark.parametrize("size", ["xl", "h"])
+def test_flowtoks_are_trained_and_sampled_as_those_that_were_released(size):
+    study = load_study(Path(__file__).parents[2])
+    released, tuned = (
+        study.generators[f"published_flowtok/{size}-512"],
+        study.generators[f"flowtok_tuned/{size}"],
+    )
+    trained = study.generators[tuned.pretrained]
+    assert trained.model.model_dump(exclude={"alignment_target", "init_std"}) == released.model.model_dump()
+    ours, theirs = study.samples[f"flowtok_tuned/{size}"], study.samples[f"published_flowtok/{size}-512"]
+    of_size = {"generator", "benchmark"}
+    assert ours.model_dump(exclude=of_size) == theirs.model_dump(exclude=of_size)
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_layout_and_weight_decay(name):
     """Names and shapes alone, so that every layout is in the normal run; and what weight decay exempts."""
@@ -179,12 +219,15 @@ def test_layout_and_weight_decay(name):
     ours = rename_released(entry["system"], released)
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in model.state_dict().items()}
     parameters = sum(p.numel() for p in model.parameters())
-    assert parameters == entry["parameters"] - UNREAD.get(entry["system"], 0)
+    # FlowTok's table of positions is a parameter there, though nothing trains it.
+    fixed = released["pos_embed"].numel() if entry["system"] == "flowtok" else 0
+    assert parameters + fixed == entry["parameters"] - UNREAD.get(entry["system"], 0)
 
     for key, tensor in released.items():
-        if key in TIED:
+        renamed = rename_released(entry["system"], {key: tensor})
+        if key in TIED or not renamed:  # a repeated entry, or a table that the model computes
             continue
-        ((ours_key, parameter),) = rename_released(entry["system"], {key: tensor}).items()
+        ((ours_key, parameter),) = renamed.items()
         expected = tensor.ndim >= 2 and not any(word in key for word in EXEMPT)
         assert decays(ours_key, parameter, system_of(model).no_decay) == expected, key
 

@@ -89,7 +89,7 @@ def test_published_figures_are_those_of_the_collection(repository):
         pytest.skip(f"{SHARED} is not here: the collection of published figures")
     names = {"rfid": ("rFID",), "inception_score": ("IS",), "geneval": ("overall",)}
     names |= {
-        "fid": ("gFID", "FID", "MJHQ_FID", "FID30K"),
+        "fid": ("gFID", "FID", "MJHQ_FID", "COCO_FID30K", "FID30K"),
         "precision": ("precision",),
         "recall": ("recall",),
     }

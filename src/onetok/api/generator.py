@@ -289,13 +289,13 @@ class ClassImageGenerator(ImageGenerator):
 class CaptionImageGenerator(ImageGenerator):
     """A text-to-image generator, with its text encoder.
 
-    Raises OnetokError if the text encoder's widths are not those that the generator was built for.
+    Raises OnetokError if the text encoder's states do not have the shape that the generator was built for.
     """
 
     def __init__(
         self,
         name: str,
-        entry: GeneratorEntry,
+        entry: CaptionEntry,
         model: Generator,
         tokenizer: ImageTokenizer,
         encoder: CLIP,
@@ -304,11 +304,16 @@ class CaptionImageGenerator(ImageGenerator):
         super().__init__(name, entry, model, tokenizer, study)
         widths = self.model.text_widths
         assert widths is not None, "a generator of captions takes text states"
-        found, expected = (encoder.text_width, encoder.pooled_width), (widths.states, widths.pooled)
-        if found != expected:
-            text = f"{name}: its text encoder gives states of width {found[0]} and {found[1]} pooled"
-            raise OnetokError(f"{text}, expected {expected[0]} and {expected[1]}")
-        self.text = EncodedCaptions(encoder.to(self.device).eval().requires_grad_(False))
+        pairs = {
+            "states of width": (encoder.text_width, widths.states),
+            "a pooled state of width": (encoder.pooled_width, widths.pooled),
+            "states in number": (encoder.context_length, widths.length),
+        }
+        for what, (found, expected) in pairs.items():
+            if expected not in (None, found):  # None: the generator takes none of them, or any number
+                raise OnetokError(f"{name}: its text encoder gives {what} {found}, expected {expected}")
+        self.text = EncodedCaptions(encoder.to(self.device).eval().requires_grad_(False), entry.text_layer)
+        self.reads_aesthetic = entry.reads_aesthetic
 
     def numbers(self, captions: Sequence[str]) -> list[int]:
         """Return the numbers of images of `captions`: the first image of every caption is number 0, its second 1.
@@ -337,26 +342,20 @@ class CaptionImageGenerator(ImageGenerator):
         `captions` is a list of strings; one that exceeds the text encoder's context length is truncated with a warning
         (OnetokWarning). `sampling` is the name of an entry of the study's samples, or settings in the form of params.
         `seed` is a whole number from 0 to 2^63 - 1. `aesthetic` is the aesthetic score to condition on, a finite
-        number; None stands for the score of the samples that `sampling` names. `batch` images are sampled at a time; it
-        does not change ids, but latents and pixels may differ in their last bits.
+        number; None stands for the score of the samples that `sampling` names, and is the only value for a generator
+        that is not conditioned on a score. `batch` images are sampled at a time; it does not change ids, but latents
+        and pixels may differ in their last bits.
 
         Raises OnetokError for captions that are not strings, and for a score, a seed, a batch size or settings out of
         range.
         """
         captions = self._captions(captions)
-        numbers, score = self.numbers(captions), self.aesthetic(sampling) if aesthetic is None else aesthetic
-        try:
-            finite = math.isfinite(score)
-        except TypeError:
-            finite = False
-        if not finite:
-            raise OnetokError(f"aesthetic {score}: expected a finite number")
+        numbers, score = self.numbers(captions), self.aesthetic(sampling, aesthetic)
         warn_of_truncated_captions(captions, self.context_length)
 
         def condition_of(part: slice) -> tuple[TextCondition, list[str] | None]:
             texts = captions[part]
-            scores = torch.full((len(texts),), score, device=self.device)
-            return self.text.of(texts, scores), texts if self.tokenizer.takes_text else None
+            return self.text.of(texts, score), texts if self.tokenizer.takes_text else None
 
         return self._sample(numbers, condition_of, sampling, seed, batch)
 
@@ -369,17 +368,31 @@ class CaptionImageGenerator(ImageGenerator):
     def _captions(self, captions: Sequence[str]) -> list[str]:
         return as_captions(captions, "captions", f"a list of captions, which {self.name} takes")
 
-    def aesthetic(self, sampling: SamplingLike) -> float:
-        """Return the aesthetic score of an entry of the study's samples.
+    def aesthetic(self, sampling: SamplingLike, given: float | None = None) -> float | None:
+        """Return the aesthetic score to condition on: `given`, or else that of an entry of the study's samples.
 
-        Raises OnetokError as `settings` does, and for settings without a score.
+        It is None for a generator that is not conditioned on a score. Raises OnetokError as `settings` does, for a
+        score that such a generator is given, for a missing score where the generator takes one, and for a score that
+        is not a finite number.
         """
         self.settings(sampling)  # checks that params have samples of this name
-        entry = self.study.samples[sampling].text if isinstance(sampling, str) else None
-        if entry is None:
+        if not self.reads_aesthetic:
+            if given is not None:
+                raise OnetokError(f"aesthetic {given}: {self.name} takes no aesthetic score, expected none")
+            return None
+        score = given
+        if score is None and isinstance(sampling, str) and (entry := self.study.samples[sampling].text):
+            score = entry.aesthetic
+        if score is None:
             text = f"{self.name} takes an aesthetic score, and these settings have none (text.aesthetic)"
             raise OnetokError(f"aesthetic: {text}, expected one given: aesthetic=, --aesthetic")
-        return entry.aesthetic
+        try:
+            finite = math.isfinite(score)
+        except TypeError:
+            finite = False
+        if not finite:
+            raise OnetokError(f"aesthetic {score}: expected a finite number")
+        return score
 
 
 # ---------------------------------------------------------------------------------------------- command line
@@ -431,8 +444,8 @@ def generate(
     texts = {"model": generator, "tokenizer": model.tokenizer.name, "seed": str(seed)}
     settings = model.settings(given).model_dump(mode="json")
     texts |= {"sampling": json.dumps(settings, sort_keys=True, ensure_ascii=False)}
-    if isinstance(model, CaptionImageGenerator):
-        texts |= {"aesthetic": str(model.aesthetic(given) if aesthetic is None else aesthetic)}
+    if isinstance(model, CaptionImageGenerator) and (score := model.aesthetic(given, aesthetic)) is not None:
+        texts |= {"aesthetic": str(score)}
     files = {}
     for label, number, path, image in zip(labels, numbers, paths, images, strict=True):
         own = {named.strip("-"): str(label), "number": str(number)}

@@ -14,20 +14,23 @@ from onetok.data.batches import Batch
 from onetok.data.captions import CaptionTokenizer
 from onetok.networks.clip import CLIP
 from onetok.nn.text_condition import TextCondition
+from onetok.study.schema.shapes import TextLayer
 
 
 class EncodedCaptions:
     """Conditions from captions that are encoded for each batch. This is no module, since the encoder is not trained."""
 
-    def __init__(self, encoder: CLIP) -> None:
-        self.encoder, self.tokenize = encoder, CaptionTokenizer(encoder.context_length)
-        device = next(encoder.parameters()).device
-        sequence, pooled = self._states(self.tokenize([""]).to(device))
+    def __init__(self, encoder: CLIP, layer: TextLayer) -> None:
+        self.encoder, self.layer = encoder, layer
+        self.tokenize = CaptionTokenizer(encoder.context_length)
+        self.device = next(encoder.parameters()).device
+        sequence, pooled = self._states(self.tokenize([""]).to(self.device))
         self.empty_sequence, self.empty_pooled = sequence[0], pooled[0]  # (T, S), (P,)
 
-    def of(self, captions: Sequence[str], aesthetics: Tensor) -> TextCondition:
-        """Return the condition of B captions and their scores (B,) float32, a tensor on the encoder's device."""
-        return self._condition(self.tokenize(captions).to(aesthetics.device), aesthetics)
+    def of(self, captions: Sequence[str], aesthetic: float | None) -> TextCondition:
+        """Return the condition of B captions with the same score; None for a generator that takes no score."""
+        score = torch.full((len(captions),), aesthetic or 0.0, device=self.device)  # (B,)
+        return self._condition(self.tokenize(captions).to(self.device), score)
 
     def __call__(self, batch: Batch) -> TextCondition:
         """Return the condition of a batch that holds captions (B, T) int64 and aesthetics (B, 1) float32."""
@@ -40,11 +43,12 @@ class EncodedCaptions:
     @torch.no_grad()
     def _states(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         states = self.encoder.encode_text(ids)
-        return states.penultimate, states.pooled  # (B, T, S), (B, P)
+        sequence = states.penultimate if self.layer == "penultimate" else states.sequence  # (B, T, S)
+        return sequence, states.pooled  # (B, T, S), (B, P)
 
 
 class CachedCaptions:
-    """Conditions from the text states that a token cache holds."""
+    """Conditions from the text states that a token cache holds: those that enter the text tower's last block."""
 
     def __init__(self, empty: Mapping[str, Tensor]) -> None:
         self.empty = empty  # sequence (1, T, S) and pooled (1, P) of the empty caption

@@ -1,6 +1,6 @@
-"""Layers that several systems share: attention, feed-forward, pre-norm block, position tables, initialisation.
+"""Layers that several systems share: attention, feed-forward, transformer blocks, position tables, initialisation.
 
-Legend: B batch · L sequence length · D width · H heads · F hidden width of a feed-forward · N positions.
+Legend: B batch · L sequence length · D width · H heads · F hidden width of a feed-forward · N positions · R times.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from onetok.nn.packed_linear import multiplier
+
+ADAPTIVE_EPS = 1e-6  # of norms that a condition scales and shifts (adaLN)
+FREQUENCIES = 256  # width of the sinusoidal embedding of a time
 
 
 class PackedLinear(nn.Linear):
@@ -78,6 +81,49 @@ class PreNormBlock(nn.Module):
         return x
 
 
+def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Return LN(x)·(1 + scale) + shift of x (B, L, D), with shift and scale (B, 1, D); the norm has no weights."""
+    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=ADAPTIVE_EPS), 1 + scale)
+
+
+class DiTBlock(nn.Module):
+    """Pre-norm block; a condition shifts and scales its norms and gates its branches (adaLN-Zero, arXiv 2212.09748).
+
+    `forward` takes the modulation, `self.modulation(condition)`, instead of the condition (B, D). It does not depend on
+    x, so a sampler can compute the modulations of many steps at once.
+    """
+
+    HIDDEN = 4  # hidden width of the feed-forward over the width
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads)
+        self.up = nn.Linear(width, self.HIDDEN * width)
+        self.down = nn.Linear(self.HIDDEN * width, width)
+        self.modulation = nn.Linear(width, 6 * width)
+
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+        """Return x (B, L, D) after the block, given its modulation (B, 6D)."""
+        # (B, 6D) → 6 x (B, 1, D)
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation[:, None].chunk(6, dim=-1)
+        x = torch.addcmul(x, gate1, self.attention(modulated(x, shift1, scale1)))  # (B, L, D)
+        hidden = F.gelu(self.up(modulated(x, shift2, scale2)), approximate="tanh")  # (B, L, 4D)
+        return torch.addcmul(x, gate2, self.down(hidden))  # (B, L, D)
+
+
+class TimeEmbedding(nn.Sequential):
+    """Times (R,) of a diffusion or a flow → embeddings (R, D): two linear layers on sinusoids of 256 channels."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, times: Tensor) -> Tensor:
+        dtype = next(self.parameters()).dtype
+        sinusoids = sincos_1d(times, FREQUENCIES, period=10000.0).to(dtype)  # (R, 256)
+        out: Tensor = super().forward(sinusoids)  # (R, D)
+        return out
+
+
 def sincos_1d(positions: Tensor, width: int, period: float) -> Tensor:
     """Return [cos | sin] of x·period^(-i/half), i = 0 … half-1, for each x of positions (N,): (N, width) float32.
 
@@ -121,5 +167,10 @@ def init_packed_attention(attention: Attention, query_key_gain: float) -> None:
     The query and key rows are then multiplied by sqrt(`query_key_gain`), so attention logits by `query_key_gain`.
     """
     nn.init.xavier_uniform_(attention.qkv.weight)
-    with torch.no_grad():
-        attention.qkv.weight[: 2 * attention.out.in_features].mul_(math.sqrt(query_key_gain))
+    scale_query_key(attention.qkv, query_key_gain)
+
+
+@torch.no_grad()
+def scale_query_key(qkv: nn.Linear, gain: float) -> None:
+    """Multiply the query and key rows of a packed projection by sqrt(`gain`), so attention logits by `gain`."""
+    qkv.weight[: 2 * qkv.in_features].mul_(math.sqrt(gain))

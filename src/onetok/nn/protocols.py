@@ -6,12 +6,13 @@ Legend: B batch · N tokens · C token channels · H,W pixels · T text states �
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from onetok.nn.quantizers import Reconstruction, Tokens
+from onetok.nn.text_condition import TextCondition
 
 
 class TextWidths(NamedTuple):
@@ -100,6 +101,21 @@ class Generator(nn.Module, ABC):
     def text_widths(self) -> TextWidths | None:
         """Shapes of the text states that it is conditioned on; None for class-conditional generators."""
         return None
+
+
+class LatentGenerator(Generator):
+    """Text-to-image generator of continuous tokens: the TextCondition of B captions → latents (B, N, C)."""
+
+    @property
+    def codebook_size(self) -> None:
+        return None
+
+    @abstractmethod
+    def loss(self, latents: Tensor, condition: TextCondition, settings: Any) -> dict[str, Tensor]:
+        """Return the training loss `total` and its terms, scalars, for latents (B, N, C) as the tokenizer makes them.
+
+        `settings` are the entry `loss` of the generator's params.
+        """
 
 
 def tokens_from_sampled(tokenizer: Tokenizer, sampled: Tensor) -> Tokens:

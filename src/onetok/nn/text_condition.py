@@ -14,9 +14,9 @@ from torch import Tensor
 class TextCondition(NamedTuple):
     """The text states of B captions, and those of the empty caption, which is the null condition of guidance."""
 
-    sequence: Tensor  # (B, T, S) float32 states that enter the text encoder's last block (MaskGen's choice)
+    sequence: Tensor  # (B, T, S) float32 states of the text encoder's layer that the generator takes
     pooled: Tensor  # (B, P) float32 projected end-of-text state
-    aesthetic: Tensor  # (B,) float32 aesthetic score, about 0 to 10; text dropout keeps it
+    aesthetic: Tensor  # (B,) float32 aesthetic score, about 0 to 10; text dropout keeps it. Some generators ignore it
     empty_sequence: Tensor  # (T, S)
     empty_pooled: Tensor  # (P,)
 

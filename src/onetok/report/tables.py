@@ -283,6 +283,8 @@ def _benchmark_of(study: Study, row: Row) -> Benchmark | None:
 
 
 def _sampling(samples: Samples) -> str:
-    text = samples.text
-    told = f", {text.captions} captions, aesthetic score {text.aesthetic:g}" if text is not None else ""
+    text, told = samples.text, ""
+    if text is not None:
+        score = f", aesthetic score {text.aesthetic:g}" if text.aesthetic is not None else ""
+        told = f", {text.captions} captions{score}"
     return f"{samples.sampling.summary()}{told}, seed {samples.seed}"

@@ -120,9 +120,9 @@ def random_condition(model: Generator, shapes: Shapes, batch: int, device: torch
 def random_texts(model: Generator, batch: int, length: int, device: torch.device) -> TextCondition:
     """Return a condition of B captions with random text states, since values do not change the time."""
     dtype, text = next(model.parameters()).dtype, model.text_widths
-    assert text is not None and text.pooled is not None
+    assert text is not None
     sequence = torch.randn(batch + 1, length, text.states, device=device).to(dtype)
-    pooled = torch.randn(batch + 1, text.pooled, device=device).to(dtype)
+    pooled = torch.randn(batch + 1, text.pooled or 0, device=device).to(dtype)
     aesthetic = torch.full((batch,), 6.0, device=device)
     return TextCondition(sequence[1:], pooled[1:], aesthetic, sequence[0], pooled[0])
 

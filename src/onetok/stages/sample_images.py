@@ -32,7 +32,7 @@ from onetok.stages.common.parts import Arrays, work_in_parts
 from onetok.stages.common.runtime import Context, main
 from onetok.stages.common.scoring import open_reference
 from onetok.study.schema.benchmarks import SampledBenchmark
-from onetok.study.schema.generators import ClassEntry
+from onetok.study.schema.generators import CaptionEntry, ClassEntry
 from onetok.study.schema.study import Samples, TextSampling
 from onetok.systems.registry import generator_system
 from onetok.systems.saved import StudyArtefacts
@@ -138,11 +138,10 @@ class CaptionConditions:
 
     def of(self, images: Sequence[int]) -> Condition:
         captions = [self.caption(image) for image in images]
-        scores = torch.full((len(captions),), self.aesthetic, device=self.device)
         texts = None
         if self.decoder is not None:
             texts = self.decoder(self.decoder.tokenize(captions).to(self.device))
-        return Condition(self.encoder.of(captions, scores), texts)
+        return Condition(self.encoder.of(captions, self.aesthetic), texts)
 
     def label(self, image: int) -> int:
         return int(self.shards.labels[image % self.groups])
@@ -202,9 +201,9 @@ def conditions_of(context: Context, entry: Samples) -> Conditions:
     generator = context.study.generators[entry.generator]
     if isinstance(generator, ClassEntry):
         return ClassConditions(generator.classes, context.device)
-    assert entry.text is not None and generator.text_encoder is not None
+    assert entry.text is not None and isinstance(generator, CaptionEntry)
     made = StudyArtefacts(context.device)
-    encoder = EncodedCaptions(made.text_encoder(generator.text_encoder))
+    encoder = EncodedCaptions(made.text_encoder(generator.text), generator.text_layer)
     tokenizer = context.study.tokenizers[context.job.params["tokenizer"]]
     return CaptionConditions(context, entry, entry.text, encoder, caption_states(tokenizer, made))
 

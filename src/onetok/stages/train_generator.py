@@ -70,7 +70,8 @@ def read_texts(
     report_truncated_captions(
         f"train_generator {context.job.name}", texts.captions(), tokenize.context_length
     )
-    return read, EncodedCaptions(StudyArtefacts(context.device).text_encoder(entry.text))
+    encoder = StudyArtefacts(context.device).text_encoder(entry.text)
+    return read, EncodedCaptions(encoder, entry.text_layer)
 
 
 if __name__ == "__main__":

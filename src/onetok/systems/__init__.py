@@ -13,4 +13,5 @@ SYSTEMS = [
     "onetok.systems.maskgit",
     "onetok.systems.rar",
     "onetok.systems.maskgen",
+    "onetok.systems.flowtok",
 ]

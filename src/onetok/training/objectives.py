@@ -25,8 +25,9 @@ from onetok.losses.reconstruction import ReconstructionLoss
 from onetok.networks.classifier import Classifier
 from onetok.networks.clip import CLIP, CaptionStates
 from onetok.nn.masked_generator import MaskedGenerator
-from onetok.nn.protocols import Generator, Tokenizer
-from onetok.nn.quantizers import Reconstruction, Tokens
+from onetok.nn.protocols import Generator, LatentGenerator, Tokenizer
+from onetok.nn.quantizers import Posterior, Reconstruction, Tokens
+from onetok.nn.text_condition import TextCondition
 from onetok.study.schema.generators import MaskedLoss
 
 
@@ -175,6 +176,28 @@ class MaskedGeneratorObjective(GeneratorObjective):
         with in_float32(batch.inputs):
             condition = self.condition(batch)
         losses: dict[str, Tensor] = self.model.loss(batch.inputs, condition, self.settings)
+        return losses
+
+
+class LatentObjective(GeneratorObjective):
+    """Training of a generator of latents, which are sampled from their posteriors anew in every step.
+
+    `condition` returns the text states of a batch, `settings` are those of the generator's loss.
+    """
+
+    model: LatentGenerator
+
+    def __init__(
+        self, model: LatentGenerator, condition: Callable[[Batch], TextCondition], settings: Any
+    ) -> None:
+        super().__init__()
+        self.model, self.condition, self.settings = model, condition, settings
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        latents = Posterior(*batch.inputs.unbind(dim=1)).sample(None)  # (b, N, C)
+        with in_float32(latents):
+            condition = self.condition(batch)
+        losses: dict[str, Tensor] = self.model.loss(latents, condition, self.settings)
         return losses
 
 

@@ -235,8 +235,8 @@ def test_captions_are_a_list_of_strings(told, captions):
 
 def test_a_text_encoder_of_other_widths_is_said(told):
     made = load_generator("maskgen/kl")
-    other = SimpleNamespace(text_width=5, pooled_width=12)
-    with pytest.raises(OnetokError, match=r"x: its text encoder gives states of width 5 .+ 12 and 12"):
+    other = SimpleNamespace(text_width=5, pooled_width=12, context_length=16)
+    with pytest.raises(OnetokError, match=r"x: its text encoder gives states of width 5, expected 12"):
         CaptionImageGenerator("x", made.entry, made.model, made.tokenizer, other, made.study)
 
 

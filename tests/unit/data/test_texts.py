@@ -143,13 +143,13 @@ def test_both_caches_give_the_same_condition(caches):
     text, states = (reader(folder)(positions, indices) for folder in caches)
     assert torch.equal(text.inputs, states.inputs) and torch.equal(text.aesthetics, states.aesthetics)
     assert states.captions.shape == (40, 0) and text.sequence.shape == (40, 0, 0)
-    encoded = EncodedCaptions(encoder)(text)
+    encoded = EncodedCaptions(encoder, "penultimate")(text)
     cached = CachedCaptions(TextCache(caches[1] / "captions").empty_states())(states)
     assert torch.equal(encoded.aesthetic, cached.aesthetic)
     for part in ("sequence", "pooled", "empty_sequence", "empty_pooled"):
         assert torch.allclose(getattr(encoded, part), getattr(cached, part), atol=4e-3, rtol=1e-3), part
-    ours = EncodedCaptions(encoder).of(["", "a cat"], torch.tensor([5.0, 6.0]))
-    assert torch.allclose(ours.sequence[0], ours.empty_sequence) and ours.aesthetic.tolist() == [5, 6]
+    ours = EncodedCaptions(encoder, "penultimate").of(["", "a cat"], 5.0)
+    assert torch.allclose(ours.sequence[0], ours.empty_sequence) and ours.aesthetic.tolist() == [5, 5]
 
 
 # ---------------------------------------------------------------------------------------------- training

@@ -22,9 +22,11 @@ DATA = {  # what comments call the data of a benchmark
     "reconstruction/imagenet": "ImageNet val",
     "reconstruction/imagenet-release-captions": "ImageNet val",
     "reconstruction/imagenet-paper-captions": "ImageNet val",
+    "reconstruction/imagenet-512-release-captions": "ImageNet val",
     "class_conditional/imagenet": "ImageNet",
     "class_conditional/imagenet-adm": "ImageNet",
     "text_to_image/mjhq": "MJHQ-30K",
+    "text_to_image/mjhq-512": "MJHQ-30K",
     "text_to_image/coco-30k": "COCO-30K",
 }
 NOT_IN_TABLES = {
@@ -162,7 +164,11 @@ def problem_of_training(name: str, comment: list[str]) -> str | None:
     if not (hours := HOURS.fullmatch(match["hours"])):
         return f"GPU-hours {match['hours']!r} have not the form of the first lines of this file"
     product = int(hours["gpus"]) * float(hours["time"]) * (1 if hours["unit"] == "h" else 24)
-    return None if number(hours["hours"]) == product else f"found {hours[0]}, which makes {product} GPU-hours"
+    return (
+        None
+        if number(hours["hours"]) == round(product)
+        else f"found {hours[0]}, expected {product:.0f} hours"
+    )
 
 
 def test_expected_scores_stand_nowhere_else():

@@ -1,6 +1,6 @@
-"""What holds for every system, now and later: one entry of the miniature for each kind that is trained.
+"""What holds for every system, now and later: one entry of params for each kind that is trained.
 
-A new system is tested here as soon as the registry and the miniature's params have it.
+A new system is tested here as soon as the registry has it, and the miniature's params or those beside these tests.
 """
 
 from functools import cache
@@ -17,7 +17,6 @@ from onetok.networks.registry import build_classifier, build_clip
 from onetok.nn.protocols import Generator, Tokenizer
 from onetok.sampling.seeds import ImageRandom
 from onetok.speed.generators import random_condition
-from onetok.study.load import load_study
 from onetok.study.schema.generators import TrainedGenerator
 from onetok.study.schema.tokenizers import TrainedTokenizer
 from onetok.systems.records import GeneratorSystem
@@ -33,10 +32,10 @@ from onetok.systems.registry import (
 )
 from onetok.systems.saved import load_model, save_model
 from onetok.training.optimizers import build_optimizer
-from tests.conftest import REPOSITORY
+from tests.factories.studies import contract_study
 
 CPU = torch.device("cpu")
-STUDY = load_study(REPOSITORY / "studies/miniature")
+STUDY = contract_study()
 
 
 def examples(kind):
@@ -124,7 +123,7 @@ def sampled(model, name, rows):
 # ---------------------------------------------------------------------------------------------- all systems
 
 
-def test_the_miniature_has_an_entry_of_every_trained_kind():
+def test_there_is_an_entry_of_every_trained_kind():
     kinds = {*examples("tokenizers"), *examples("generators")}
     trained = {
         entry.model_fields["kind"].annotation.__args__[0]

@@ -6,6 +6,8 @@ from onetok.errors import OnetokError
 from onetok.nn.protocols import tokens_from_sampled
 from onetok.nn.quantizers import Gaussian, Posterior
 from onetok.study.schema.architecture import GaussianConfig, TransformerSize, VectorQuantizerConfig
+from onetok.systems.flowtok.image_tokenizer import FlowTiTok
+from onetok.systems.flowtok.schema import FlowTiTokConfig
 from onetok.systems.saved import load_model, save_model
 from onetok.systems.tatitok.model import TATiTok
 from onetok.systems.tatitok.schema import TATiTokConfig
@@ -46,6 +48,7 @@ CONFIGS = {
     "titok-two-stage-2": (TiTokTwoStage, TWO_STAGE.replace(stage=2, memory="transposed")),
     "tatitok-vq": (TATiTok, TATiTokConfig(**SHARED, **TEXT, quantizer=VQ)),
     "tatitok-kl": (TATiTok, TATiTokConfig(**SHARED, **TEXT | {"decoder_linear": "torch"}, quantizer=KL)),
+    "flowtitok": (FlowTiTok, FlowTiTokConfig(**SHARED, text_states=5, text_width=12, quantizer=KL)),
 }
 IMAGES = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 STATES = torch.randn(3, 5, 12, generator=torch.Generator().manual_seed(1))

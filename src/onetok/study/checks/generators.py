@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from onetok.study.checks.encoders import check_text_encoder
+from onetok.study.checks.encoders import check_text_encoder, known_text_shape
 from onetok.study.checks.shared import check_chain, check_training
 from onetok.study.schema.benchmarks import GenerationBenchmark
 from onetok.study.schema.generators import (
@@ -17,7 +17,7 @@ from onetok.study.schema.generators import (
 )
 from onetok.study.schema.shapes import RELEASED_TEXT
 from onetok.study.schema.starts import FromGenerator
-from onetok.study.schema.study import Samples, Study
+from onetok.study.schema.study import Samples, Study, TextSampling
 from onetok.study.schema.tokens import CachedStates
 
 
@@ -55,12 +55,20 @@ def check_generator(study: Study, generator: GeneratorEntry) -> Iterator[str]:
 def _of_captions(study: Study, generator: CaptionEntry) -> Iterator[str]:
     expected = RELEASED_TEXT if isinstance(generator, ReleasedGenerator) else None
     yield from check_text_encoder(study, "text", generator.text, expected)
+    shape = expected or known_text_shape(study, generator.text)
+    if shape is not None:
+        tokens = study.tokenizers[generator.tokenizer_name(study)].token_count(study)
+        yield from generator.text_problems(shape, tokens)
     if isinstance(generator, TrainedCaptionGenerator):
         captions = study.tokens[generator.tokens].captions
         if captions is None:
             yield f"tokens: {generator.tokens} are kept without captions (its captions is null)"
-        if isinstance(captions, CachedStates) and captions.text != generator.text:
-            yield f"text: {generator.text}, but {generator.tokens} keeps states of {captions.text}"
+        if isinstance(captions, CachedStates):
+            if captions.text != generator.text:
+                yield f"text: {generator.text}, but {generator.tokens} keeps states of {captions.text}"
+            if generator.text_layer != "penultimate":
+                text = f"tokens: {generator.tokens} keeps the states that enter the encoder's last block"
+                yield f"{text}, but {generator.kind} reads the final ones; expected captions of kind text"
 
 
 def check_samples(study: Study, samples: Samples) -> Iterator[str]:
@@ -76,11 +84,19 @@ def check_samples(study: Study, samples: Samples) -> Iterator[str]:
             "reads captions, expected captions and aesthetic" if reads else "reads no captions, expected null"
         )
         yield f"text: {samples.generator} {text}"
+    elif samples.text is not None and isinstance(generator, CaptionEntry):
+        yield from _aesthetic(samples, samples.text, generator)
     kind = "text-to-image" if reads else "generation"
     if benchmark.kind != kind:
         yield f"benchmark {samples.benchmark} is of kind {benchmark.kind}, expected {kind}"
     elif isinstance(benchmark, GenerationBenchmark) and isinstance(generator, ClassEntry):
         yield from _classes(study, samples, benchmark, generator.classes)
+
+
+def _aesthetic(samples: Samples, text: TextSampling, generator: CaptionEntry) -> Iterator[str]:
+    if (text.aesthetic is not None) != generator.reads_aesthetic:
+        reads = "a score, found null" if generator.reads_aesthetic else "no score, expected null"
+        yield f"text.aesthetic: {samples.generator} reads {reads}"
 
 
 def _classes(study: Study, samples: Samples, benchmark: GenerationBenchmark, classes: int) -> Iterator[str]:

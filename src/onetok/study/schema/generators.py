@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from pydantic import Field
 
+from onetok.errors import OnetokError
 from onetok.study.schema.architecture import TransformerSize
 from onetok.study.schema.base import (
     BelowOne,
@@ -15,7 +16,9 @@ from onetok.study.schema.base import (
     EncoderName,
     Entries,
     Fraction,
+    GeneratorName,
     Positive,
+    PositiveFloat,
     Strict,
     TokenizerName,
     TokensName,
@@ -23,6 +26,7 @@ from onetok.study.schema.base import (
 )
 from onetok.study.schema.encoders import WeightsFile
 from onetok.study.schema.sampling import MaskSchedule
+from onetok.study.schema.shapes import TextLayer, TextShape
 from onetok.study.schema.starts import FromGenerator, FromWeights, GeneratorStart
 from onetok.study.schema.training import Training
 
@@ -52,6 +56,12 @@ class MaskedLoss(Strict):
     )
     label_smoothing: BelowOne = Field(description="probability that the target gives to all ids alike")
     unmasked_weight: Fraction = Field(description="weight of tokens that were visible; masked ones weigh 1")
+
+
+class Latents(Strict):
+    """How latents enter the network."""
+
+    scale: PositiveFloat = Field(description="factor on the latents, to a variance near 1")
 
 
 class GeneratorEntry(Strict):
@@ -124,12 +134,20 @@ class ClassEntry(GeneratorEntry):
 
 
 class CaptionEntry(GeneratorEntry):
+    """A text-to-image generator. A system says which states of the text encoder it takes."""
+
     reads = "captions"
+    text_layer: ClassVar[TextLayer]  # the states of the text encoder that it takes
+    reads_aesthetic: ClassVar[bool]  # whether it is also conditioned on the image's aesthetic score
     text: EncoderName = Field(description="the frozen text encoder of captions")
 
     @property
     def text_encoder(self) -> str:
         return self.text
+
+    def text_problems(self, text: TextShape, tokens: int) -> Iterator[str]:
+        """Yield what is wrong with the shape of its text encoder's states, one line each; an image has `tokens`."""
+        yield from ()
 
 
 class CaptionChoice(Strict):
@@ -142,3 +160,37 @@ class CaptionChoice(Strict):
 
 class TrainedCaptionGenerator(CaptionEntry, TrainedGenerator):
     captions: CaptionChoice = Field(description="which captions it learns from")
+
+
+class FineTunedCaptionGenerator(TrainedCaptionGenerator):
+    """A second stage: the model and the loss are those of a first one, whose weights training starts from."""
+
+    pretrained: GeneratorName = Field(description="the first stage")
+
+    first_types: ClassVar[
+        tuple[type[TrainedCaptionGenerator], ...]
+    ]  # the entries that can be its first stage
+
+    @property
+    def starts_from(self) -> FromGenerator:
+        return FromGenerator(kind="artefact", name=self.pretrained)
+
+    def first_stage(self, study: Entries) -> TrainedCaptionGenerator:
+        found = study.generators[self.pretrained]
+        if not isinstance(found, self.first_types):
+            expected = " or ".join(
+                get_args(entry.model_fields["kind"].annotation)[0] for entry in self.first_types
+            )
+            raise OnetokError(f"pretrained: {self.pretrained} is of kind {found.kind}, expected {expected}")
+        return found
+
+    def problems(self, study: Entries) -> Iterator[str]:
+        yield from super().problems(study)
+        if self.init_from is not None:
+            yield f"init_from: {self.kind} starts from {self.pretrained} (pretrained), expected none"
+        first = self.first_stage(study)
+        found, expected = self.tokenizer_name(study), first.tokenizer_name(study)
+        if found != expected:
+            yield f"tokens: of {found}, but {self.pretrained} was trained on tokens of {expected}"
+        if self.text != first.text:
+            yield f"text: {self.text}, but {self.pretrained} reads {first.text}"

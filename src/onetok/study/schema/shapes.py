@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class TokenShape(NamedTuple):
@@ -23,5 +23,8 @@ class TextShape(NamedTuple):
     def __str__(self) -> str:
         return f"{self.length} states of width {self.width}, {self.pooled_width} pooled"
 
+
+# Which states of a text encoder: those that enter its last block, or those after its final LayerNorm.
+TextLayer = Literal["penultimate", "final"]
 
 RELEASED_TEXT = TextShape(77, 768, 768)  # of CLIP ViT-L/14-336, which every released system reads

@@ -24,8 +24,9 @@ class TextSampling(Strict):
         description="captions that images are sampled for: the benchmark's own, or shuffled, those of other"
         " images of it, as a control"
     )
-    aesthetic: Annotated[float, Field(ge=0, le=10)] = Field(
-        description="aesthetic score that the generator is told the image shall have"
+    aesthetic: Annotated[float, Field(ge=0, le=10)] | None = Field(
+        description="aesthetic score that the generator is told the image shall have; null for generators"
+        " that take no score"
     )
 
 

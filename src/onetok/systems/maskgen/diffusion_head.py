@@ -13,11 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onetok.nn.layers import sincos_1d
+from onetok.nn.layers import TimeEmbedding
 from onetok.systems.maskgen.schema import DiffusionHeadConfig
 
 EPS = 1e-6  # of every norm
-FREQUENCIES = 256  # of the embedding of a step
 
 
 class HeadBlock(nn.Module):
@@ -45,7 +44,7 @@ class DiffusionHead(nn.Module):
         self.config = config
         width = config.width
         self.input = nn.Linear(config.channels, width)
-        self.time = nn.Sequential(nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
+        self.time = TimeEmbedding(width)
         self.condition = nn.Linear(config.condition_width, width)
         self.blocks = nn.ModuleList(HeadBlock(width) for _ in range(config.layers))
         self.final_modulation = nn.Linear(width, 2 * width)
@@ -64,8 +63,7 @@ class DiffusionHead(nn.Module):
 
     def embed_steps(self, t: Tensor) -> Tensor:
         """Return the embeddings (R, W) of steps (R,) int64, numbered as in training."""
-        frequencies = sincos_1d(t, FREQUENCIES, period=10000.0).to(self.input.weight.dtype)  # (R, 256)
-        embedded: Tensor = self.time(frequencies)  # (R, W)
+        embedded: Tensor = self.time(t)  # (R, W)
         return embedded
 
     def each_block(self) -> list[HeadBlock]:

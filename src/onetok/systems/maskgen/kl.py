@@ -18,15 +18,17 @@ from torch import Tensor, nn
 
 from onetok.losses.diffusion import TRAINED_STEPS, diffusion_loss, trained_diffusion
 from onetok.nn.layers import sincos_1d
-from onetok.nn.protocols import Generator, TextWidths
+from onetok.nn.protocols import LatentGenerator, TextWidths
 from onetok.nn.text_condition import TextCondition
 from onetok.sampling.schedules import MaskSchedule
 from onetok.systems.maskgen.diffusion_head import DiffusionHead
-from onetok.systems.maskgen.mmdit import EPS, EmbeddedCondition, MMDiT
+from onetok.systems.maskgen.mmdit import EmbeddedCondition, MMDiT
 from onetok.systems.maskgen.schema import DiffusionHeadConfig, DiffusionLoss, MaskGenKLConfig
 
+EPS = 1e-6  # of the norm of embedded latents
 
-class MaskGenKL(Generator):
+
+class MaskGenKL(LatentGenerator):
     """Text-to-image generator: the TextCondition of B captions → latents (B, N, C)."""
 
     def __init__(self, config: MaskGenKLConfig) -> None:
@@ -52,10 +54,6 @@ class MaskGenKL(Generator):
     @property
     def tokens(self) -> int:
         return self.config.tokens
-
-    @property
-    def codebook_size(self) -> None:
-        return None
 
     @property
     def text_widths(self) -> TextWidths:

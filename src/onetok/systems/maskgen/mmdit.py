@@ -19,10 +19,9 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from onetok.nn.layers import PackedLinear
+from onetok.nn.layers import PackedLinear, modulated
 from onetok.systems.maskgen.schema import MMDiTConfig
 
-EPS = 1e-6  # of every norm
 HIDDEN = 4  # times the width, of the feed-forward
 
 
@@ -37,11 +36,6 @@ class EmbeddedCondition(NamedTuple):
     image_parts: list[Parts]
     text_parts: list[Parts]
     final: Parts  # scale, shift of the norm after the last block
-
-
-def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Return LN(x)·(1 + scale) + shift of x (B, L, D), with shift and scale (B, 1, D); the norm has no weights."""
-    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=EPS), 1 + scale)
 
 
 class Stream(nn.Module):

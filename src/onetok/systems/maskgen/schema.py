@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from onetok.errors import OnetokError
 from onetok.study.schema.architecture import TransformerSize
 from onetok.study.schema.base import (
     BelowOne,
     CodebookSize,
     Count,
     Depth,
-    Entries,
-    GeneratorName,
     Iterations,
     NonNegativeFloat,
     PositiveFloat,
@@ -24,12 +20,13 @@ from onetok.study.schema.base import (
 )
 from onetok.study.schema.generators import (
     CaptionEntry,
+    FineTunedCaptionGenerator,
+    Latents,
     MaskedLoss,
     ReleasedGenerator,
     TrainedCaptionGenerator,
 )
 from onetok.study.schema.sampling import MaskSchedule, SamplingEntry
-from onetok.study.schema.starts import FromGenerator
 
 
 class MMDiTSettings(TransformerSize):
@@ -77,12 +74,6 @@ class DiffusionHeadConfig(DiffusionHeadSettings):
     condition_width: Width = Field(description="Z, channels of the backbone's states")
 
 
-class Latents(Strict):
-    """How latents enter the network."""
-
-    scale: PositiveFloat = Field(description="factor on the latents, to a variance near 1")
-
-
 class ReleasedKLModel(MaskGenModel, Latents):
     """MaskGen-KL with released weights."""
 
@@ -128,14 +119,21 @@ class DiffusionLoss(Strict):
     repeats: Iterations = Field(description="times that the head sees a masked token, each with other noise")
 
 
-class VQEntry(CaptionEntry):
+class MaskGenText(CaptionEntry):
+    """What all MaskGens take of a caption."""
+
+    text_layer = "penultimate"
+    reads_aesthetic = True
+
+
+class VQEntry(MaskGenText):
     """What generators of discrete tokens have in common."""
 
     sampling_kind = "masked"
     model: MaskGenModel = Field(description="the MM-DiT")
 
 
-class KLEntry(CaptionEntry):
+class KLEntry(MaskGenText):
     """What generators of continuous tokens have in common."""
 
     sampling_kind = "latents"
@@ -159,33 +157,12 @@ class MaskGenKLGenerator(TrainedCaptionGenerator, KLEntry):
     loss: DiffusionLoss = Field(description="of the tokens that were masked")
 
 
-class FineTunedGenerator(TrainedCaptionGenerator):
+class FineTunedGenerator(FineTunedCaptionGenerator, MaskGenText):
     """MaskGen's second stage: the model and the loss are those of the first, whose weights it starts from."""
 
     kind: Literal["maskgen-tuned"]
-    pretrained: GeneratorName = Field(description="the first stage")
 
-    @property
-    def starts_from(self) -> FromGenerator:
-        return FromGenerator(kind="artefact", name=self.pretrained)
-
-    def first_stage(self, study: Entries) -> MaskGenVQGenerator | MaskGenKLGenerator:
-        found = study.generators[self.pretrained]
-        if not isinstance(found, MaskGenVQGenerator | MaskGenKLGenerator):
-            text = f"pretrained: {self.pretrained} is of kind {found.kind}"
-            raise OnetokError(f"{text}, expected maskgen-vq or maskgen-kl")
-        return found
-
-    def problems(self, study: Entries) -> Iterator[str]:
-        yield from super().problems(study)
-        if self.init_from is not None:
-            yield f"init_from: {self.kind} starts from {self.pretrained} (pretrained), expected none"
-        first = self.first_stage(study)
-        found, expected = self.tokenizer_name(study), first.tokenizer_name(study)
-        if found != expected:
-            yield f"tokens: of {found}, but {self.pretrained} was trained on tokens of {expected}"
-        if self.text != first.text:
-            yield f"text: {self.text}, but {self.pretrained} reads {first.text}"
+    first_types = (MaskGenVQGenerator, MaskGenKLGenerator)
 
 
 class ReleasedMaskGenVQ(ReleasedGenerator, VQEntry):

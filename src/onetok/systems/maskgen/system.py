@@ -11,7 +11,6 @@ from onetok.nn.weights import linear_layers, weight_bytes
 from onetok.study.schema.generators import ReleasedGenerator
 from onetok.systems.maskgen.kl import MaskGenKL
 from onetok.systems.maskgen.mmdit import MMDiT
-from onetok.systems.maskgen.objective import LatentObjective
 from onetok.systems.maskgen.release import (
     KL_KEYS,
     RELEASED_INIT_STD,
@@ -36,7 +35,7 @@ from onetok.systems.maskgen.schema import (
 )
 from onetok.systems.maskgen.vq import MaskGenVQ
 from onetok.systems.records import Condition, GeneratorSystem, Release, Shapes, discrete_shape
-from onetok.training.objectives import MaskedGeneratorObjective
+from onetok.training.objectives import LatentObjective, MaskedGeneratorObjective
 
 
 def shared_fields(model: MaskGenModel, shapes: Shapes) -> dict[str, Any]:

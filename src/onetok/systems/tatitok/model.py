@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from onetok.nn.layers import Attention, init_linear
 from onetok.nn.protocols import TextWidths
 from onetok.nn.quantizers import Tokens
-from onetok.systems.tatitok.schema import TATiTokConfig
+from onetok.systems.tatitok.schema import CaptionedConfig, TATiTokConfig
 from onetok.systems.titok.model import TiTok, init_positions
 
 
 class TextContext(nn.Module):
     """Text states (B, T, S) → the decoder's context tokens (B, T, D)."""
 
-    def __init__(self, config: TATiTokConfig) -> None:
+    def __init__(self, config: CaptionedConfig) -> None:
         super().__init__()
         self.projection = nn.Linear(config.text_width, config.decoder.width)
         self.positions = nn.Parameter(torch.empty(config.text_states, config.decoder.width))
@@ -33,18 +33,14 @@ class TextContext(nn.Module):
         return context
 
 
-class TATiTok(TiTok):
-    """Tokenizer: images (B, 3, H, W) float32 in [0, 1] ↔ N tokens, given text states (B, T, S) to decode."""
+class CaptionedTiTok(TiTok):
+    """A TiTok whose decoder also takes text states (B, T, S); subclasses initialise the layers that take them."""
 
-    def __init__(self, config: TATiTokConfig) -> None:
+    def __init__(self, config: CaptionedConfig) -> None:
         super().__init__(config)
-        self.config: TATiTokConfig = config
+        self.config: CaptionedConfig = config
         self.text = TextContext(config)
         init_positions(self.text.positions, config.init)
-        if config.decoder_linear == "init":
-            init_linear(self.text.projection, config.init.linear_std)
-        else:
-            _restart(self.decoder)
 
     @property
     def text_widths(self) -> TextWidths:
@@ -52,9 +48,21 @@ class TATiTok(TiTok):
 
     def decode(self, tokens: Tokens, text: Tensor | None = None) -> Tensor:
         """Return images (B, 3, H, W), near [0, 1], of tokens with latents (B, N, C), given text states (B, T, S)."""
-        assert text is not None, "TA-TiTok decodes with text states"
+        assert text is not None, f"{type(self).__name__} decodes with text states"
         images: Tensor = self.decoder(tokens.latents, self.text(text))  # (B, 3, H, W)
         return images
+
+
+class TATiTok(CaptionedTiTok):
+    """Tokenizer: images (B, 3, H, W) float32 in [0, 1] ↔ N tokens, given text states (B, T, S) to decode."""
+
+    def __init__(self, config: TATiTokConfig) -> None:
+        super().__init__(config)
+        self.config: TATiTokConfig = config
+        if config.decoder_linear == "init":
+            init_linear(self.text.projection, config.init.linear_std)
+        else:
+            _restart(self.decoder)
 
 
 def _restart(decoder: nn.Module) -> None:

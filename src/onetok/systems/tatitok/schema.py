@@ -20,15 +20,22 @@ class TATiTokModel(TiTokModel):
     )
 
 
-class TATiTokConfig(TiTokConfig):
-    """All that the network is built from."""
+class CaptionedConfig(TiTokConfig):
+    """What every tokenizer whose decoder reads captions is built from."""
 
     text_states: Width = Field(description="T, states of a caption")
     text_width: Width = Field(description="S, channels of a state")
+
+
+class TATiTokConfig(CaptionedConfig):
+    """All that the network is built from."""
+
     decoder_linear: DecoderLinear = Field(description="how the decoder's linear layers start")
 
 
-class TATiTokEntry(TiTokEntry):
+class CaptionedEntry(TiTokEntry):
+    """A tokenizer whose decoder reads captions."""
+
     text: EncoderName = Field(description="the frozen text encoder of captions")
 
     buildable_alone = False
@@ -38,7 +45,7 @@ class TATiTokEntry(TiTokEntry):
         return self.text
 
 
-class TATiTokTokenizer(PixelTokenizer, TATiTokEntry):
+class TATiTokTokenizer(PixelTokenizer, CaptionedEntry):
     """A TA-TiTok that is trained here."""
 
     kind: Literal["tatitok"]
@@ -51,7 +58,7 @@ class TATiTokTokenizer(PixelTokenizer, TATiTokEntry):
             yield f"model.init.output_gain {gain} has no effect with decoder_linear torch, expected 1.0"
 
 
-class ReleasedTATiTok(ReleasedTokenizer, TATiTokEntry):
+class ReleasedTATiTok(ReleasedTokenizer, CaptionedEntry):
     """A TA-TiTok with released weights."""
 
     kind: Literal["published-tatitok"]

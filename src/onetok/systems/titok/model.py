@@ -33,8 +33,34 @@ from onetok.study.schema.architecture import VectorQuantizerConfig
 from onetok.systems.titok.schema import TiTokConfig, TiTokInit
 
 
-class Encoder(nn.Module):
+class LatentEncoder(nn.Module, ABC):
     """Images (B, 3, H, W) in [0, 1] and learned latent tokens (N, D) → features of N tokens for the quantizer."""
+
+    @abstractmethod
+    def forward(self, images: Tensor, latent_tokens: Tensor) -> Tensor:
+        """Return features (B, N, C) for VQ, (B, N, 2C) for KL, of images (B, 3, H, W) and latent tokens (N, D)."""
+
+    @abstractmethod
+    def initialise(self, init: TiTokInit) -> None:
+        """Initialise all parameters."""
+
+
+class LatentDecoder(nn.Module, ABC):
+    """Latents (B, N, C) and optional context tokens (B, T, D) → images (B, 3, H, W), or predictions for each patch."""
+
+    grid: int  # g
+
+    @abstractmethod
+    def forward(self, latents: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return images (B, 3, H, W), near [0, 1], or logits of codes (B, g², V), of latents (B, N, C)."""
+
+    @abstractmethod
+    def initialise(self, init: TiTokInit) -> None:
+        """Initialise all parameters."""
+
+
+class Encoder(LatentEncoder):
+    """TiTok's encoder: a ViT whose patches and latent tokens have learned positions."""
 
     def __init__(self, config: TiTokConfig) -> None:
         super().__init__()
@@ -63,8 +89,11 @@ class Encoder(nn.Module):
         out: Tensor = self.head(self.transform(images, latent_tokens))  # (B, N, C) for VQ, (B, N, 2C) for KL
         return out
 
+    def initialise(self, init: TiTokInit) -> None:
+        _init_transformer(self, init)
 
-class PatchDecoder(nn.Module, ABC):
+
+class PatchDecoder(LatentDecoder):
     """Latents (B, N, C) and optional context tokens (B, T, D) → features of the patches (B, g², D)."""
 
     def __init__(self, config: TiTokConfig) -> None:
@@ -96,6 +125,12 @@ class PatchDecoder(nn.Module, ABC):
     def output(self) -> nn.Linear:
         """The last linear layer, whose initial weights are scaled by `output_gain`."""
 
+    def initialise(self, init: TiTokInit) -> None:
+        _init_transformer(self, init)
+        with torch.no_grad():
+            self.output.weight.mul_(init.output_gain)
+        nn.init.normal_(self.mask_token, std=self.mask_token.shape[-1] ** -0.5)
+
 
 class Decoder(PatchDecoder):
     """Latents (B, N, C) and optional context tokens (B, T, D) → images (B, 3, H, W), near [0, 1], not clamped."""
@@ -111,22 +146,21 @@ class Decoder(PatchDecoder):
         return self.to_pixels
 
     def forward(self, latents: Tensor, context: Tensor | None = None) -> Tensor:
-        x = rearrange(
-            self.to_pixels(self.transform(latents, context)),
-            "b (h w) (p1 p2 c) -> b c (h p1) (w p2)",
-            h=self.grid,
-            p1=self.patch,
-            p2=self.patch,
-        )  # (B, 3, H, W)
-        out: Tensor = self.smooth(x)  # (B, 3, H, W)
+        x = self.to_pixels(self.transform(latents, context))  # (B, g², 3p²)
+        out: Tensor = self.smooth(join_patches(x, self.grid, self.patch))  # (B, 3, H, W)
         return out
+
+
+def join_patches(x: Tensor, grid: int, patch: int) -> Tensor:
+    """Return the images (B, 3, H, W) of which x (B, g², 3p²) has the pixels, patch by patch."""
+    return rearrange(x, "b (h w) (p1 p2 c) -> b c (h p1) (w p2)", h=grid, p1=patch, p2=patch)  # (B, 3, H, W)
 
 
 class TiTok(Tokenizer):
     """Tokenizer: images (B, 3, H, W) float32 in [0, 1] ↔ N tokens. It ignores `text`, which subclasses may use."""
 
-    encoder_type: ClassVar[type[Encoder]] = Encoder
-    decoder_type: ClassVar[type[PatchDecoder]] = Decoder
+    encoder_type: ClassVar[type[LatentEncoder]] = Encoder
+    decoder_type: ClassVar[type[LatentDecoder]] = Decoder
 
     def __init__(self, config: TiTokConfig) -> None:
         super().__init__()
@@ -185,20 +219,21 @@ class TiTok(Tokenizer):
         return Reconstruction(self.decode(tokens, text), tokens, losses)
 
     def _initialise(self, init: TiTokInit) -> None:
-        for part in (self.encoder, self.decoder):
-            for module in part.modules():
-                init_linear(module, init.linear_std)
-            for module in part.modules():
-                if isinstance(module, Attention):
-                    init_packed_attention(module, init.query_key_gain)
-            width = part.class_embedding.shape[-1]
-            nn.init.normal_(part.class_embedding, std=width**-0.5)
-            _init_grid_positions(part.positions, init)
-            init_positions(part.latent_positions, init)
-        with torch.no_grad():
-            self.decoder.output.weight.mul_(init.output_gain)
-        nn.init.normal_(self.decoder.mask_token, std=self.config.decoder.width**-0.5)
+        self.encoder.initialise(init)
+        self.decoder.initialise(init)
         nn.init.normal_(self.latent_tokens, std=self.config.encoder.width**-0.5)
+
+
+def _init_transformer(part: Encoder | PatchDecoder, init: TiTokInit) -> None:
+    """Initialise the layers, the class embedding and the positions of an encoder or a decoder."""
+    for module in part.modules():
+        init_linear(module, init.linear_std)
+    for module in part.modules():
+        if isinstance(module, Attention):
+            init_packed_attention(module, init.query_key_gain)
+    nn.init.normal_(part.class_embedding, std=part.class_embedding.shape[-1] ** -0.5)
+    _init_grid_positions(part.positions, init)
+    init_positions(part.latent_positions, init)
 
 
 @torch.no_grad()

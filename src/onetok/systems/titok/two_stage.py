@@ -18,7 +18,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from onetok.nn.quantizers import Tokens
-from onetok.systems.titok.model import Encoder, PatchDecoder, TiTok
+from onetok.systems.titok.model import Encoder, LatentDecoder, LatentEncoder, PatchDecoder, TiTok
 from onetok.systems.titok.schema import TwoStageConfig
 from onetok.systems.vqgan import model as vqgan
 
@@ -79,8 +79,8 @@ class CodeDecoder(PatchDecoder):
 class TiTokTwoStage(TiTok):
     """Tokenizer: images (B, 3, H, W) float32 in [0, 1] ↔ N tokens, decoded through a VQGAN's codes."""
 
-    encoder_type: ClassVar[type[Encoder]] = TwoStageEncoder
-    decoder_type: ClassVar[type[PatchDecoder]] = CodeDecoder
+    encoder_type: ClassVar[type[LatentEncoder]] = TwoStageEncoder
+    decoder_type: ClassVar[type[LatentDecoder]] = CodeDecoder
 
     def __init__(self, config: TwoStageConfig) -> None:
         super().__init__(config)

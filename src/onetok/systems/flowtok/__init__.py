@@ -1,0 +1,1 @@
+"""FlowTok, one flow from text tokens to image tokens (arXiv 2503.10772)."""
