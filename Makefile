@@ -31,7 +31,7 @@ generated: setup
 	@onetok generated
 
 lock: setup
-	@uv pip compile pyproject.toml --extra dev --generate-hashes --python-version 3.11 --no-header --no-annotate -o requirements.lock
+	@uv pip compile pyproject.toml --extra captions --extra dev --generate-hashes --python-version 3.11 --no-header --no-annotate -o requirements.lock
 
 clean:
 	rm -rf $(STUDY)/results $(STUDY)/.snakemake

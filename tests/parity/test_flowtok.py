@@ -52,7 +52,7 @@ def flow():
 
 @torch.inference_mode()
 def test_text_tokens(flow):
-    posterior = flow.model.text_tokens(flow.condition)
+    posterior = flow.model.source(flow.condition)
     assert relative_error(posterior.mean, flow.golden["text_mu"]) <= 1e-5
     assert relative_error(posterior.log_variance, flow.golden["text_logvar"]) <= 1e-5
 

@@ -1,12 +1,13 @@
 """Scores: what a benchmark makes of reconstructions and samples.
 
 REQUIRED INPUTS:
-    results/datasets/…, encoders/…, tokenizers/…, tokens/…, samples/…
+    results/datasets/…, encoders/…, tokenizers/…, tokens/…, samples/…, captions/…
 
 OUTPUTS:
     results/references/<family>/<variant>/{receipt.json, reference.safetensors}       one for each benchmark
     results/scores/reconstruction/<family>/<variant>/{receipt.json, scores.json, reconstructions.png}
     results/scores/samples/<family>/<variant>/{receipt.json, scores.json}
+    results/scores/captions/<family>/<variant>/{receipt.json, scores.json}
 """
 
 
@@ -71,3 +72,24 @@ rule score_samples:
         slice=slice_of("scores/samples"),
     shell:
         stage("score_samples")
+
+
+rule score_captions:
+    """Score captions {wildcards.family}/{wildcards.variant}."""
+    input:
+        receipts=receipts_of("scores/captions"),
+        payloads=payloads_of("scores/captions"),
+    output:
+        outputs_of("scores/captions"),
+    log:
+        "results/logs/score_captions/{family}/{variant}/log.txt",
+    benchmark:
+        "results/benchmarks/score_captions/{family}/{variant}.tsv"
+    priority: SHORT
+    conda:
+        "../../environment.yml"
+    threads: config["threads"]
+    params:
+        slice=slice_of("scores/captions"),
+    shell:
+        stage("score_captions")

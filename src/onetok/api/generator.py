@@ -72,6 +72,10 @@ def load_generator(
     where, directory = open_device(device), as_directory(study)
     here = load_study(directory) if (directory / "params").is_dir() else None
     if here is not None and name in here.generators:
+        if here.generators[name].reads == "images":
+            raise OnetokError(
+                f"{name}: makes captions of images, expected a generator of images; see load_captioner"
+            )
         model = load_artefact("generators", name, directory)
         assert isinstance(model, Generator)
         entry = here.generators[name]

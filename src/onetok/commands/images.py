@@ -1,4 +1,4 @@
-"""`onetok reconstruct` and `onetok generate`: images of one's own, of classes and of captions."""
+"""`onetok reconstruct`, `generate` and `caption`: images of files, of classes and of captions, and captions of images."""
 
 from __future__ import annotations
 
@@ -59,6 +59,18 @@ def add(commands: Commands) -> None:
         help="an image is a function of seed, class or caption with its score, and number",
     )
     add_output(command)
+    command = add_command(
+        commands, "caption", caption_images, "Print a caption of each image, as a line of JSON."
+    )
+    command.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    command.add_argument("--captioner", required=True, metavar="NAME", help="family/variant of the study")
+    command.add_argument(
+        "--captions", metavar="NAME", help="captions of the study whose settings are taken (default: NAME)"
+    )
+    command.add_argument(
+        "--seed", type=int, default=0, help="a caption is a function of seed and image (default: 0)"
+    )
+    command.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
 
 
 def reconstruct_images(arguments: argparse.Namespace) -> int:
@@ -88,6 +100,21 @@ def generate_images(arguments: argparse.Namespace) -> int:
         count=arguments.count,
         seed=arguments.seed,
         out=arguments.out,
+        device=arguments.device,
+        study=arguments.study,
+    )
+    print("\n".join(lines))
+    return 0
+
+
+def caption_images(arguments: argparse.Namespace) -> int:
+    from onetok.api.captioner import caption
+
+    lines = caption(
+        arguments.images,
+        captioner=arguments.captioner,
+        captions=arguments.captions,
+        seed=arguments.seed,
         device=arguments.device,
         study=arguments.study,
     )

@@ -55,6 +55,19 @@ class CaptionTokenizer:
         return self.context_length - 2
 
 
+def captions_of(ids: Tensor) -> list[str]:
+    """Return the captions (b,) that token ids (b, T) int64 stand for: what is before the first end-of-text.
+
+    It is the reverse of CaptionTokenizer, but for case and spaces, which the byte-pair encoding does not keep.
+    """
+    start, end = _byte_pairs().all_special_ids
+    captions = []
+    for row in ids.tolist():
+        text = row[: row.index(end)] if end in row else row
+        captions.append(_byte_pairs().decode([i for i in text if i != start]).strip())
+    return captions
+
+
 def _ids(caption: str) -> list[int]:
     byte_pairs = _byte_pairs()
     return [i for i in byte_pairs.encode(caption) if i not in byte_pairs.all_special_ids]

@@ -210,6 +210,41 @@ def _read(stream: BinaryIO, offset: int, size: int) -> str:
     return stream.read(size).decode("utf-8")
 
 
+def drawn_augmented(positions: NDArray[np.int64], seed: int, share: float) -> NDArray[np.bool_]:
+    """Return which samples at these positions (b,) get augmented captions, a function of (seed, position)."""
+    uniform = [np.random.default_rng([seed, 3, int(position)]).random() for position in positions]
+    return np.array(uniform) < share
+
+
+@dataclass(frozen=True)
+class ShardCaptions:
+    """Reads training batches of captions alone from a split of a dataset, each caption or its augmented caption."""
+
+    shards: Shards
+    augmented: float  # share of samples that get the augmented caption, where there is one
+    seed: int
+    tokenize: CaptionTokenizer
+
+    def __call__(self, positions: NDArray[np.int64], indices: NDArray[np.int64]) -> Batch:
+        """Return the token ids of the captions of samples `indices` (b,) at `positions` (b,)."""
+        chosen = drawn_augmented(positions, self.seed, self.augmented)
+        ids = self.tokenize(
+            [self.caption(int(i), bool(longer)) for i, longer in zip(indices, chosen, strict=True)]
+        )
+        return Batch.of(ids, torch.from_numpy(self.shards.labels[indices].astype(np.int64)), captions=ids)
+
+    def caption(self, image: int, augmented: bool) -> str:
+        """Return the caption of an image, or its augmented caption if that is asked for and there is one."""
+        longer = self.shards.record(image).augmented if augmented else None
+        return self.shards.caption(image) if longer is None else longer
+
+    def seen(self) -> list[int]:
+        """Return the token ids of all captions that training can read, in ascending order."""
+        kinds = [kind for kind, share in ((False, 1 - self.augmented), (True, self.augmented)) if share > 0]
+        captions = {self.caption(image, kind) for image in range(len(self.shards)) for kind in kinds}
+        return sorted(self.tokenize(sorted(captions)).unique().tolist())
+
+
 @dataclass(frozen=True)
 class CaptionedTokens:
     """Reads training batches of tokens with captions.
@@ -227,8 +262,7 @@ class CaptionedTokens:
         """Return tokens, labels, captions or their states, and scores of samples `indices` (b,) at `positions` (b,)."""
         batch = self.tokens(positions, indices)
         images = indices // self.tokens.views
-        uniform = [np.random.default_rng([self.seed, 3, int(position)]).random() for position in positions]
-        augmented = np.array(uniform) < self.augmented
+        augmented = drawn_augmented(positions, self.seed, self.augmented)
         if self.texts.encoded:
             texts = self.texts.states(images, augmented)
         else:

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from onetok.nn.quantizers import Reconstruction, Tokens
-from onetok.nn.text_condition import TextCondition
+from onetok.nn.quantizers import Posterior, Reconstruction, Tokens
 
 
 class TextWidths(NamedTuple):
@@ -79,6 +78,32 @@ class Tokenizer(nn.Module, ABC):
         """
 
 
+class TextTokenizer(nn.Module, ABC):
+    """A text encoder's states of captions (B, N, S) → N text tokens of C channels → token ids of captions (B, N)."""
+
+    @property
+    @abstractmethod
+    def tokens(self) -> int:
+        """N, text tokens of a caption, and as many text states and token ids."""
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """C, channels of a text token."""
+
+    @abstractmethod
+    def encode(self, states: Tensor) -> Posterior:
+        """Return the posterior of the text tokens (B, N, C) of text states (B, N, S)."""
+
+    @abstractmethod
+    def decode(self, tokens: Tensor) -> Tensor:
+        """Return the token ids (B, N) int64 of captions, given their text tokens (B, N, C)."""
+
+    @abstractmethod
+    def loss(self, states: Tensor, ids: Tensor, settings: Any) -> dict[str, Tensor]:
+        """Return the training loss `total` and its terms, scalars, for the states and ids (B, N) of captions."""
+
+
 class Generator(nn.Module, ABC):
     """A condition of B images, class labels or captions → tokens. Each system has its own sampler (onetok.systems)."""
 
@@ -104,17 +129,18 @@ class Generator(nn.Module, ABC):
 
 
 class LatentGenerator(Generator):
-    """Text-to-image generator of continuous tokens: the TextCondition of B captions → latents (B, N, C)."""
+    """Generator of continuous tokens: the TextCondition of B captions → latents (B, N, C) of images, or the reverse."""
 
     @property
     def codebook_size(self) -> None:
         return None
 
     @abstractmethod
-    def loss(self, latents: Tensor, condition: TextCondition, settings: Any) -> dict[str, Tensor]:
+    def loss(self, latents: Tensor, condition: Any, settings: Any) -> dict[str, Tensor]:
         """Return the training loss `total` and its terms, scalars, for latents (B, N, C) as the tokenizer makes them.
 
-        `settings` are the entry `loss` of the generator's params.
+        `condition` is the TextCondition of the captions; for a generator of captions, the posterior of their text
+        tokens. `settings` are the entry `loss` of the generator's params.
         """
 
 

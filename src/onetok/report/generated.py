@@ -37,7 +37,8 @@ def study_files(directory: Path) -> dict[Path, str]:
 def environment(repository: Path) -> str:
     """Return the conda environment with the direct requirements of pyproject.toml, at the same versions."""
     project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    packages = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    packages = [*project["dependencies"], *extras["captions"], *extras["dev"]]
     lines = [
         "# Made from pyproject.toml by `onetok generated`: the environment of requirements.lock, for conda users.",
         "name: onetok",

@@ -15,7 +15,7 @@ from onetok.errors import OnetokError
 from onetok.report.markup import latex_rows, markdown_table, markdown_text, one_line
 from onetok.study import metric_names
 from onetok.study.schema.benchmarks import (
-    Benchmark,
+    CaptionBenchmark,
     GenerationBenchmark,
     PosteriorMean,
     Reference,
@@ -29,17 +29,20 @@ from onetok.study.schema.tables import Column, PublishedFigure, Row, Table
 NOT_MEASURED = "not measured"  # by any system of the study
 NOT_MADE = "not made"  # and could be
 DOES_NOT_APPLY = "–"
+NO_JAVA = "not computed: Java"
 NO_NUMBER = "NaN"
 FRECHET = ("fid", "rfid", "rfid_shuffled")
 BETTER = {"higher": " ↑", "lower": " ↓", "neither": ""}
 
 
 def read_scores(row: Row, folder: Path) -> dict[str, float | None] | None:
-    """Return the scores of the tokenizer or samples of a row, or None for a row that has neither."""
-    if row.tokenizer is None and row.samples is None:
+    """Return the scores of the tokenizer, samples or captions of a row, or None for a row that has none of them."""
+    named = {"reconstruction": row.tokenizer, "samples": row.samples, "captions": row.captions}
+    found = [(kind, name) for kind, name in named.items() if name is not None]
+    if not found:
         return None
-    kind, name = ("reconstruction", row.tokenizer) if row.tokenizer else ("samples", row.samples)
-    path = folder / "scores" / kind / str(name) / "scores.json"
+    kind, name = found[0]
+    path = folder / "scores" / kind / name / "scores.json"
     scores: dict[str, float | None] = json.loads(path.read_text(encoding="utf-8"))
     return scores
 
@@ -145,7 +148,7 @@ def _cells(
             [
                 shown[row.label, column.metric]
                 if (row.label, column.metric) in shown
-                else _cell(value, column, NOT_MADE if row.label in not_made else _absent(row))
+                else _cell(value, column, NOT_MADE if row.label in not_made else _absent(row, column))
                 for row, value in cells
             ]
         )
@@ -155,8 +158,10 @@ def _cells(
     return headers, [list(row) for row in zip(*columns, strict=True)]
 
 
-def _absent(row: Row) -> str:
-    return DOES_NOT_APPLY if row.tokenizer or row.samples else NOT_MEASURED
+def _absent(row: Row, column: Column) -> str:
+    if row.captions and metric_names.family(column.metric) in metric_names.JAVA:
+        return NO_JAVA
+    return DOES_NOT_APPLY if row.tokenizer or row.samples or row.captions else NOT_MEASURED
 
 
 def _cell(value: float | str, column: Column, absent: str) -> str:
@@ -198,19 +203,26 @@ def protocol(study: Study, table: Table, not_made: Collection[str] = ()) -> list
             lines[_benchmark_line(study, study.tokenizers[row.tokenizer].benchmark)] = None
         if row.samples:
             lines[_benchmark_line(study, study.samples[row.samples].benchmark)] = None
+        if row.captions:
+            lines[_caption_line(study, study.captions[row.captions].benchmark)] = None
     for row in rows:
         if row.samples:
             lines[f"{row.label}: {_sampling(study.samples[row.samples])}."] = None
+        if row.captions:
+            captions = study.captions[row.captions]
+            lines[f"{row.label}: {captions.sampling.summary()}, seed {captions.seed}."] = None
     # Some names have a meaning in both; the meaning of the table's rows has precedence.
-    kinds = (metric_names.GENERATION, metric_names.RECONSTRUCTION)
-    first, second = kinds if any(row.tokenizer for row in table.rows) else kinds[::-1]
-    known = {**first, **second}
+    kinds = [metric_names.CAPTIONING, metric_names.GENERATION, metric_names.RECONSTRUCTION]
+    shown = ("captions", "samples", "tokenizer")
+    order = sorted(range(3), key=lambda kind: any(getattr(row, shown[kind]) for row in table.rows))
+    known = {name: text for kind in order for name, text in kinds[kind].items()}
     legend = [f"{column.label}: {known[column.metric]}" for column in table.columns]
     return [*lines, f"Columns: {'; '.join(legend)}."]
 
 
 def _benchmark_line(study: Study, name: str) -> str:
     benchmark = study.benchmarks[name]
+    assert isinstance(benchmark, Reference)
     reference = f"{benchmark.reference_images} images of {benchmark.dataset} {benchmark.split}"
     networks = f"features by {benchmark.encoder}, second network {benchmark.second_encoder}"
     common = f"{networks}; {benchmark.images}; {_splits(benchmark)}"
@@ -241,6 +253,17 @@ def _benchmark_line(study: Study, name: str) -> str:
             f"; geneval by {benchmark.captions.detector or 'no detector'}, captions shuffled by seed {seed}"
         )
     return f"Protocol {name}: {scope}; {common}."
+
+
+def _caption_line(study: Study, name: str) -> str:
+    benchmark = study.benchmarks[name]
+    assert isinstance(benchmark, CaptionBenchmark)
+    against = f"captions of {benchmark.reference_images} images of {benchmark.dataset} {benchmark.split}"
+    return (
+        f"Protocol {name}: one caption an image, against the dataset's own {against}; {benchmark.images}; words are"
+        " runs of letters and digits in lower case; random captions of the train split by seed"
+        f" {benchmark.random_seed}."
+    )
 
 
 def _splits(benchmark: Reference) -> str:
@@ -276,10 +299,18 @@ def small_sets(study: Study, table: Table, results: Path, not_made: Collection[s
     return list(lines)
 
 
-def _benchmark_of(study: Study, row: Row) -> Benchmark | None:
-    if row.tokenizer:
-        return study.benchmarks[study.tokenizers[row.tokenizer].benchmark]
-    return study.benchmarks[study.samples[row.samples].benchmark] if row.samples else None
+def _benchmark_of(study: Study, row: Row) -> Reference | None:
+    """Return the benchmark of a row whose images have features; None for other rows."""
+    if row.tokenizer is None and row.samples is None:
+        return None
+    name = (
+        study.tokenizers[row.tokenizer].benchmark
+        if row.tokenizer
+        else study.samples[str(row.samples)].benchmark
+    )
+    found = study.benchmarks[name]
+    assert isinstance(found, Reference)
+    return found
 
 
 def _sampling(samples: Samples) -> str:

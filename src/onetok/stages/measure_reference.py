@@ -12,12 +12,14 @@ from onetok.progress import track
 from onetok.release.download import fetch
 from onetok.stages.common.runtime import Context, main
 from onetok.stages.common.scoring import load_extractors, open_reference
-from onetok.study.schema.benchmarks import Benchmark, GenerationBenchmark, SampledBenchmark
+from onetok.study.schema.benchmarks import GenerationBenchmark, SampledBenchmark
+from onetok.study.schema.benchmarks import Reference as ReferenceParams
 
 
 def measure_reference(context: Context) -> None:
     """Write reference.safetensors."""
     entry = context.study.benchmarks[context.job.name]
+    assert isinstance(entry, ReferenceParams)
     if isinstance(entry, GenerationBenchmark) and entry.statistics is not None:
         found = measure_published(context, entry, fetch(entry.statistics))
     else:
@@ -25,7 +27,7 @@ def measure_reference(context: Context) -> None:
     write_reference(context.folder / "reference.safetensors", found)
 
 
-def measure_split(context: Context, entry: Benchmark) -> dict[str, Reference]:
+def measure_split(context: Context, entry: ReferenceParams) -> dict[str, Reference]:
     """Return what is kept of the images of the benchmark's split, by role."""
     shards = open_reference(entry)
     batches = -(-len(shards) // entry.batch)

@@ -1,4 +1,4 @@
-"""Plots a figure: originals with reconstructions, samples by class or by prompt, or curves of training runs.
+"""Plots a figure: originals with reconstructions, samples by class or by prompt, images with captions, or curves.
 
 Legend: H,W pixels.
 """
@@ -17,8 +17,9 @@ from onetok.data.shards import Shards
 from onetok.errors import OnetokError
 from onetok.report.contact_sheet import grid
 from onetok.report.plots import captioned_images, curves, stacked_sheets
+from onetok.stages.caption_images import read_captions
 from onetok.stages.common.runtime import Context, main
-from onetok.study.schema.tables import PromptsFigure, ReconstructionFigure, SamplesFigure
+from onetok.study.schema.tables import CaptionsFigure, PromptsFigure, ReconstructionFigure, SamplesFigure
 
 
 def plot_figure(context: Context) -> None:
@@ -34,6 +35,9 @@ def plot_figure(context: Context) -> None:
     elif isinstance(entry, PromptsFigure):
         captions, columns = by_prompt(entry)
         captioned_images(captions, columns, entry.title, path)
+    elif isinstance(entry, CaptionsFigure):
+        captions, pixels = by_image(entry, context.job.params["dataset"], context.job.params["split"])
+        captioned_images(captions, {entry.captions: pixels}, entry.title, path)
     else:
         runs = {run: pd.read_csv(Path("results") / run / "scalars.csv") for run in entry.runs}
         curves(runs, entry.scalar, entry.title, path)
@@ -77,6 +81,14 @@ def by_prompt(entry: PromptsFigure) -> tuple[list[str], dict[str, NDArray[np.uin
         for name, shards in sets.items()
     }
     return captions, columns
+
+
+def by_image(entry: CaptionsFigure, dataset: str, split: str) -> tuple[list[str], NDArray[np.uint8]]:
+    """Return generated captions of evenly chosen images, and these images, (images, 3, H, W) uint8."""
+    shards = Shards(Path("results/datasets") / dataset / "shards" / split)
+    captions = read_captions(shards, Path("results/captions") / entry.captions / "captions.jsonl")
+    shown = np.linspace(0, len(shards) - 1, min(entry.images, len(shards))).round().astype(int)
+    return [captions[i] for i in shown], np.stack([_pixels(shards, int(i)) for i in shown])
 
 
 def _pixels(shards: Shards, image: int) -> NDArray[np.uint8]:

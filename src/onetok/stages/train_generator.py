@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from torch import nn
 
-from onetok.data.batches import Batch, ReadBatch
+from onetok.data.batches import ReadBatch
 from onetok.data.captions import CaptionTokenizer, report_truncated_captions
 from onetok.data.texts import CaptionedTokens, TextCache
 from onetok.data.tokens import TokenCache
 from onetok.networks.caption_conditions import CachedCaptions, EncodedCaptions
-from onetok.nn.text_condition import TextCondition
 from onetok.stages.common.fit import fit
 from onetok.stages.common.runtime import Context, main
-from onetok.study.schema.generators import ReleasedGenerator, TrainedCaptionGenerator, TrainedGenerator
+from onetok.study.schema.generators import (
+    ReleasedGenerator,
+    TrainedCaptioner,
+    TrainedCaptionGenerator,
+    TrainedGenerator,
+)
 from onetok.study.shapes import text_shape
 from onetok.systems.records import Condition
 from onetok.systems.registry import generator_objective, generator_system, load_released_generator, shapes_of
 from onetok.systems.saved import StudyArtefacts, save_model
 from onetok.training.loop import Task
-from onetok.training.objectives import labels_of
+from onetok.training.objectives import TextPosteriors, labels_of
 from onetok.training.tasks import single_phase
 
 
@@ -44,6 +47,8 @@ def build_task(context: Context, entry: TrainedGenerator) -> tuple[Task, nn.Modu
     if isinstance(entry, TrainedCaptionGenerator):
         read, condition = read_texts(context, entry, cache)
     made = StudyArtefacts(context.device)
+    if isinstance(entry, TrainedCaptioner):
+        condition = TextPosteriors(condition, made.text_tokenizer(entry.text_tokenizer))
     objective = generator_objective(context.study, entry, condition, made)
     task = single_phase(
         objective.model,
@@ -60,7 +65,7 @@ def build_task(context: Context, entry: TrainedGenerator) -> tuple[Task, nn.Modu
 
 def read_texts(
     context: Context, entry: TrainedCaptionGenerator, cache: TokenCache
-) -> tuple[CaptionedTokens, Callable[[Batch], TextCondition]]:
+) -> tuple[CaptionedTokens, Condition]:
     """Return the reader of batches of tokens with captions, and the function from a batch to its text condition."""
     texts = TextCache(cache.directory / "captions")
     tokenize = CaptionTokenizer(text_shape(context.study, entry.text).length)

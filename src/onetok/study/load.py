@@ -27,8 +27,8 @@ Contents = dict[str, dict[str, Any] | None]  # of params files, by name; None: i
 FOLDERS = {
     "datasets": ("datasets",),
     "encoders": ("encoders",),
-    "tokenizers": ("tokenizers", "tokens"),
-    "generators": ("generators", "samples"),
+    "tokenizers": ("tokenizers", "text_tokenizers", "tokens"),
+    "generators": ("generators", "samples", "captions"),
     "benchmarks": ("benchmarks", "speeds", "spreads"),
     "tables": ("tables", "figures"),
 }

@@ -74,7 +74,27 @@ GENERATION |= {
     "clip_score": "mean CLIP score of pictures and their captions, 100 times the cosine",
     **_GENEVAL,
 }
-ALL = {**RECONSTRUCTION, **GENERATION}
+JAVA = ("meteor", "spice")  # whose programs are written in it: they are computed only where it is installed
+_CAPTIONING = {
+    "bleu_4": "BLEU-4 of the whole set, in percent",
+    "rouge_l": "ROUGE-L, in percent",
+    "cider_d": "CIDEr-D, in percent; its document frequencies are those of the reference captions",
+    "meteor": "METEOR 1.5, in percent",
+    "spice": "SPICE, in percent",
+    "exact": "share of captions that name every object and of which all is right: shapes, numbers, colours, places",
+    "exact_held_out": "the same share of images of what training never shows or names",
+}
+CAPTIONING = {
+    "images": "images captioned",
+    "parameters": "parameters of the generator",
+    "distinct": "different captions among them",
+    **_CAPTIONING,
+    **{
+        f"{metric}_random": f"{metric} of captions drawn at random from the train split"
+        for metric in _CAPTIONING
+    },
+}
+ALL = {**RECONSTRUCTION, **GENERATION, **CAPTIONING}
 
 Scale = Literal["exact", "share", "count", "ratio", "real"]
 
@@ -112,12 +132,15 @@ _MEASURES = {
     "blank": _SHARE,
     "clip_score": Measure("real", -100, 100),
     **dict.fromkeys(_GENEVAL, _SHARE),
+    **dict.fromkeys(_CAPTIONING, Measure("real", 0, 1000)),
+    "exact": _SHARE,
+    "exact_held_out": _SHARE,
 }
 
 
 def family(metric: str) -> str:
     """Return the metric's name without what says whose features, or whose captions, it was measured with."""
-    return metric.removesuffix("_shuffled").removesuffix("_second")
+    return metric.removesuffix("_shuffled").removesuffix("_second").removesuffix("_random")
 
 
 def measure(metric: str) -> Measure:

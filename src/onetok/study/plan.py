@@ -21,10 +21,10 @@ from onetok.errors import OnetokError
 from onetok.study.references import references
 from onetok.study.schema.benchmarks import GenerationBenchmark, SampledBenchmark, TextToImageBenchmark
 from onetok.study.schema.encoders import ClassifierEncoder, CLIPEncoder
-from onetok.study.schema.generators import ReleasedGenerator, TrainedGenerator
+from onetok.study.schema.generators import ReleasedGenerator, TrainedCaptioner, TrainedGenerator
 from onetok.study.schema.speeds import ComparisonSpeed, GeneratorSpeed, StudySystem, TokenizerSpeed
 from onetok.study.schema.study import Study
-from onetok.study.schema.tables import CurvesFigure, ReconstructionFigure, Row
+from onetok.study.schema.tables import CaptionsFigure, CurvesFigure, ReconstructionFigure, Row
 from onetok.study.schema.tokenizers import TrainedTokenizer
 
 # Raise it when receipts hold something else: what was made before is then made again, for nothing says what it read.
@@ -247,6 +247,10 @@ def _tokenizer(study: Study, name: str) -> Needs:
     return Needs(_dump(entry, "benchmark"), _named(entry, "benchmark"), ("scalars.csv", *drawn))
 
 
+def _text_tokenizer(study: Study, name: str) -> Needs:
+    return _as_params_say("text_tokenizers", study, name)
+
+
 def _tokens(study: Study, name: str) -> Needs:
     needs = _as_params_say("tokens", study, name)
     return needs._replace(outputs=("captions",) if study.tokens[name].captions else ())
@@ -284,6 +288,23 @@ def _samples(study: Study, name: str) -> Needs:
         inputs += [_input("encoders", text) for text in dict.fromkeys(texts) if text is not None]
         inputs.append(_input("datasets", benchmark.dataset))
     return Needs(params, inputs)
+
+
+def _captions(study: Study, name: str) -> Needs:
+    entry = study.captions[name]
+    benchmark, generator = study.benchmarks[entry.benchmark], study.generators[entry.generator]
+    assert isinstance(generator, TrainedCaptioner)
+    tokenizer = generator.tokenizer_name(study)
+    # Of the benchmark only the images matter here.
+    captioned = benchmark.model_dump(mode="json", include={"dataset", "split", "images", "reference_images"})
+    inputs = [
+        _input("generators", entry.generator),
+        _input("tokenizers", tokenizer),
+        _input("text_tokenizers", generator.text_tokenizer),
+        _input("datasets", benchmark.dataset),
+    ]
+    params = {**_dump(entry, "benchmark"), "captioned": captioned, "tokenizer": tokenizer}
+    return Needs({**params, "text_tokenizer": generator.text_tokenizer}, inputs)
 
 
 REFERENCE_FIELDS = (
@@ -341,13 +362,27 @@ def scores_of(row: Row) -> Artefact | None:
     """Return the scores that a row of a table shows, or None for a row of published figures alone."""
     if row.tokenizer is not None:
         return Artefact(kind="scores/reconstruction", name=row.tokenizer)
+    if row.captions is not None:
+        return Artefact(kind="scores/captions", name=row.captions)
     return Artefact(kind="scores/samples", name=row.samples) if row.samples is not None else None
+
+
+def _score_captions(study: Study, name: str) -> Needs:
+    entry = study.captions[name]
+    benchmark = study.benchmarks[entry.benchmark]
+    inputs = [
+        _input("captions", name),
+        _input("generators", entry.generator),
+        _input("datasets", benchmark.dataset),
+    ]
+    return Needs({"captions": name, "benchmark": entry.benchmark, **_dump(benchmark)}, inputs)
 
 
 def _table(study: Study, name: str) -> Needs:
     table = study.tables[name]
-    tokenizers = [row for row in table.rows if row.tokenizer is not None]
-    scores = map(scores_of, [*tokenizers, *(row for row in table.rows if row.samples is not None)])
+    # Tokenizers come first, then samples, then captions.
+    fields = ("tokenizer", "samples", "captions")
+    scores = [scores_of(row) for field in fields for row in table.rows if getattr(row, field) is not None]
     # Pages and `onetok compare` read the rest.
     return Needs(
         _dump(table, "spread", "controls"), [_input(found.kind, found.name) for found in scores if found]
@@ -383,6 +418,10 @@ def _figure(study: Study, name: str) -> Needs:
     if isinstance(entry, ReconstructionFigure):
         kind, file = "scores/reconstruction", ("reconstructions.png",)
         inputs = [_input(kind, tokenizer, file) for tokenizer in entry.tokenizers]
+    elif isinstance(entry, CaptionsFigure):
+        benchmark = study.benchmarks[study.captions[entry.captions].benchmark]
+        inputs = [_input("captions", entry.captions), _input("datasets", benchmark.dataset)]
+        return Needs({**_dump(entry), "dataset": benchmark.dataset, "split": benchmark.split}, inputs)
     elif isinstance(entry, CurvesFigure):
         inputs = [_input(kind, run, ()) for kind, run in (run.split("/", 1) for run in entry.runs)]
     else:
@@ -464,6 +503,16 @@ KINDS = {
             needs=_tokenizer,
         ),
         Kind(
+            name="text_tokenizers",
+            stage="train_text_tokenizer",
+            version=1,
+            source="text_tokenizers",
+            outputs=(*MODEL, "scalars.csv"),
+            payload=("weights.safetensors",),
+            distributed=True,
+            needs=_text_tokenizer,
+        ),
+        Kind(
             name="tokens",
             stage="cache_tokens",
             version=2,
@@ -494,6 +543,16 @@ KINDS = {
             needs=_samples,
         ),
         Kind(
+            name="captions",
+            stage="caption_images",
+            version=1,
+            source="captions",
+            outputs=("captions.jsonl",),
+            payload=("captions.jsonl",),
+            distributed=True,
+            needs=_captions,
+        ),
+        Kind(
             name="references",
             stage="measure_reference",
             version=3,
@@ -519,6 +578,15 @@ KINDS = {
             outputs=("scores.json",),
             payload=("scores.json",),
             needs=_score_samples,
+        ),
+        Kind(
+            name="scores/captions",
+            stage="score_captions",
+            version=1,
+            source="captions",
+            outputs=("scores.json",),
+            payload=("scores.json",),
+            needs=_score_captions,
         ),
         Kind(
             name="tables",

@@ -7,7 +7,7 @@ nothing outside a system's folder asks which system it has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from onetok.data.batches import Batch
-from onetok.nn.protocols import Generator, Tokenizer
+from onetok.nn.protocols import Generator, TextTokenizer, Tokenizer
+from onetok.nn.quantizers import Posterior
 from onetok.nn.text_condition import TextCondition
 from onetok.release.key_map import KeyMap
 from onetok.sampling.seeds import ImageRandom
@@ -53,7 +54,7 @@ def discrete_shape(shapes: Shapes) -> dict[str, int]:
 
 Condition = Callable[
     [Batch], Any
-]  # from a batch to the condition of its images: labels (b,) or encoded captions
+]  # from a batch to the condition of its images: labels (b,) or encoded captions; their text tokens for captioners
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +97,15 @@ class GeneratorSystem:
     def sample(
         self,
         model: Generator,
-        condition: Tensor | TextCondition,
+        condition: Tensor | TextCondition | Posterior,
         settings: SamplingEntry,
         random: ImageRandom,
         *,
         compiled: bool = False,
     ) -> Tensor:
         """Sample the tokens of B images: ids (B, N) int64 or latents (B, N, C) float32, each from its own generator.
+
+        A captioner's condition is the posterior of the images' latents, and the result is text tokens (B, N, C).
 
         Raises ValueError for a model in training mode, whose dropout would change the images.
         """
@@ -113,4 +116,17 @@ class GeneratorSystem:
         return tokens
 
 
-System = TokenizerSystem | GeneratorSystem
+@dataclass(frozen=True, kw_only=True)
+class TextTokenizerSystem:
+    kind: str  # of config.json
+    model: type[TextTokenizer]
+    config: type[BaseModel]
+    no_decay: tuple[str, ...]  # parts of the names of parameters that weight decay leaves out
+    # By the type of an entry of params: from the entry, the shape of its text encoder's states and the token ids of the
+    # training captions, in ascending order, to the model as training starts.
+    builds: Mapping[type, Callable[[Any, TextShape, Sequence[int]], TextTokenizer]]
+    releases: Mapping[str, Release] = field(default_factory=dict)
+    layout: Callable[[Any], str] | None = None
+
+
+System = TokenizerSystem | GeneratorSystem | TextTokenizerSystem

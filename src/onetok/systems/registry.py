@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,24 +11,30 @@ import torch
 from torch import Tensor, nn
 
 from onetok.errors import OnetokError
-from onetok.nn.protocols import Generator, Tokenizer
+from onetok.nn.protocols import Generator, TextTokenizer, Tokenizer
 from onetok.release.download import fetch
 from onetok.release.key_map import rename
 from onetok.release.tensors import load_strictly, read_tensors
 from onetok.study.schema.generators import GeneratorEntry, ReleasedGenerator, TrainedGenerator
-from onetok.study.schema.shapes import RELEASED_TEXT
+from onetok.study.schema.shapes import RELEASED_TEXT, TextShape
 from onetok.study.schema.starts import OURS, FromGenerator, FromTokenizer, FromWeights
 from onetok.study.schema.study import Study
 from onetok.study.schema.tokenizers import ReleasedTokenizer, TokenizerEntry, TrainedTokenizer
 from onetok.study.shapes import text_shape
 from onetok.systems import SYSTEMS
-from onetok.systems.records import Condition, GeneratorSystem, Release, Shapes, TokenizerSystem
+from onetok.systems.records import (
+    Condition,
+    GeneratorSystem,
+    Release,
+    Shapes,
+    System,
+    TextTokenizerSystem,
+    TokenizerSystem,
+)
 from onetok.training.objectives import GeneratorObjective, TokenizerObjective
 from onetok.training.tokenizer_losses import Artefacts
 
-RECORDS: list[TokenizerSystem | GeneratorSystem] = [
-    record for system in SYSTEMS for record in import_module(f"{system}.system").RECORDS
-]
+RECORDS: list[System] = [record for system in SYSTEMS for record in import_module(f"{system}.system").RECORDS]
 
 
 def tokenizer_system(model: nn.Module | type) -> TokenizerSystem:
@@ -45,7 +51,14 @@ def generator_system(model: nn.Module | type) -> GeneratorSystem:
     return found
 
 
-def system_of(of: nn.Module | type) -> TokenizerSystem | GeneratorSystem:
+def text_tokenizer_system(model: nn.Module | type) -> TextTokenizerSystem:
+    """Return the record of a text tokenizer, by its model or by the type of an entry of params."""
+    found = system_of(model)
+    assert isinstance(found, TextTokenizerSystem)
+    return found
+
+
+def system_of(of: nn.Module | type) -> System:
     """Return the record of a model, by itself or by its type, or of an entry of params, by its type.
 
     Raises OnetokError for one of no system.
@@ -86,6 +99,14 @@ def load_released_tokenizer(entry: ReleasedTokenizer, made: Artefacts) -> Tokeni
     model = build_tokenizer(entry, made)
     _fill(model, entry, path)
     return model.eval()
+
+
+def build_text_tokenizer(entry: Any, text: TextShape, seen: Sequence[int]) -> TextTokenizer:
+    """Return the text tokenizer of an entry of params, as training starts from it.
+
+    `text` is the shape of its text encoder's states, `seen` the token ids of the training captions in ascending order.
+    """
+    return text_tokenizer_system(type(entry)).builds[type(entry)](entry, text, seen)
 
 
 # ---------------------------------------------------------------------------------------------- generators
@@ -175,12 +196,12 @@ def with_own_classes(model: Generator, state: Mapping[str, Tensor], table: str) 
 # ---------------------------------------------------------------------------------------------- releases
 
 
-def releases() -> dict[str, tuple[TokenizerSystem | GeneratorSystem, Release]]:
+def releases() -> dict[str, tuple[System, Release]]:
     """Return every released layout by its name, with the system whose weights have it."""
     return {name: (record, release) for record in RECORDS for name, release in record.releases.items()}
 
 
-def release(layout: str) -> tuple[TokenizerSystem | GeneratorSystem, Release]:
+def release(layout: str) -> tuple[System, Release]:
     """Return a released layout. Raises OnetokError for a name that no system has."""
     known = releases()
     if layout not in known:
@@ -193,7 +214,7 @@ def config_of_release(layout: str, config: Mapping[str, Any]) -> Any:
     return release(layout)[1].config(config)
 
 
-def model_of_release(layout: str, config: Mapping[str, Any]) -> Tokenizer | Generator:
+def model_of_release(layout: str, config: Mapping[str, Any]) -> nn.Module:
     """Return the model of a released configuration, its weights still to be loaded."""
     return release(layout)[0].model(config_of_release(layout, config))
 

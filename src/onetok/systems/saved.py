@@ -18,7 +18,7 @@ from onetok import durable
 from onetok.errors import OnetokError, one_line, shown
 from onetok.networks.clip import CLIP
 from onetok.networks.registry import NETWORKS
-from onetok.nn.protocols import Generator, Tokenizer
+from onetok.nn.protocols import Generator, TextTokenizer, Tokenizer
 from onetok.release.tensors import check_fit, load_strictly, read_tensors
 from onetok.systems.registry import RECORDS
 
@@ -52,6 +52,12 @@ class StudyArtefacts:
         """Return a tokenizer, frozen."""
         model = load_model(Path("results/tokenizers") / name, self.device).requires_grad_(False)
         assert isinstance(model, Tokenizer)
+        return model
+
+    def text_tokenizer(self, name: str) -> TextTokenizer:
+        """Return a text tokenizer, frozen."""
+        model = load_model(Path("results/text_tokenizers") / name, self.device).requires_grad_(False)
+        assert isinstance(model, TextTokenizer)
         return model
 
     def generator(self, name: str) -> Generator:

@@ -25,7 +25,7 @@ from onetok.losses.reconstruction import ReconstructionLoss
 from onetok.networks.classifier import Classifier
 from onetok.networks.clip import CLIP, CaptionStates
 from onetok.nn.masked_generator import MaskedGenerator
-from onetok.nn.protocols import Generator, LatentGenerator, Tokenizer
+from onetok.nn.protocols import Generator, LatentGenerator, TextTokenizer, Tokenizer
 from onetok.nn.quantizers import Posterior, Reconstruction, Tokens
 from onetok.nn.text_condition import TextCondition
 from onetok.study.schema.generators import MaskedLoss
@@ -179,16 +179,48 @@ class MaskedGeneratorObjective(GeneratorObjective):
         return losses
 
 
+class TextObjective(nn.Module):
+    """Reconstruction of captions by a text tokenizer; `text` is the frozen text encoder whose states it reads."""
+
+    def __init__(self, model: TextTokenizer, text: CaptionStates, settings: Any) -> None:
+        super().__init__()
+        self.model, self.text, self.settings = model, text, settings
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        with in_float32(batch.captions):
+            states = self.text(batch.captions)  # (b, T, W)
+        losses: dict[str, Tensor] = self.model.loss(states, batch.captions, self.settings)
+        return losses
+
+
+class TextPosteriors:
+    """The posteriors of the text tokens of a batch's captions, which a captioner learns to reach.
+
+    `condition` returns their text states. This is no module, since neither network is trained.
+    """
+
+    def __init__(self, condition: Callable[[Batch], TextCondition], tokenizer: TextTokenizer) -> None:
+        self.condition, self.tokenizer = condition, tokenizer
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Posterior:
+        return self.tokenizer.encode(self.condition(batch).sequence)
+
+
 class LatentObjective(GeneratorObjective):
     """Training of a generator of latents, which are sampled from their posteriors anew in every step.
 
-    `condition` returns the text states of a batch, `settings` are those of the generator's loss.
+    `condition` returns the text states of a batch, or the posteriors of its text tokens for a captioner; `settings` are
+    those of the generator's loss.
     """
 
     model: LatentGenerator
 
     def __init__(
-        self, model: LatentGenerator, condition: Callable[[Batch], TextCondition], settings: Any
+        self,
+        model: LatentGenerator,
+        condition: Callable[[Batch], TextCondition | Posterior],
+        settings: Any,
     ) -> None:
         super().__init__()
         self.model, self.condition, self.settings = model, condition, settings

@@ -248,7 +248,7 @@ def test_the_average_of_neighbouring_channels_is_a_target_without_parameters():
 def test_every_trained_parameter_gets_a_gradient_with_every_alignment(target, alignment):
     """Training on several processes refuses others."""
     study = contract_study()
-    entry = study.generators["flowtok/tiny"]
+    entry = study.generators["flowtok_tiny/tiny"]
     entry = entry.replace(
         model=entry.model.replace(alignment_target=target), loss=entry.loss.replace(alignment=alignment)
     )
@@ -291,7 +291,7 @@ def test_conditions_are_dropped_and_dropout_is_on_in_training_alone(flow, traini
     always = LOSS.replace(null_share=1 - 1e-9)
     flow.train(training).loss(torch.randn(4, N, C), conditions(range(4)), always)
     assert seen[0].tolist() == [training] * 4
-    posteriors = [flow.text_tokens(conditions(range(4))) for _ in range(2)]
+    posteriors = [flow.source(conditions(range(4))) for _ in range(2)]
     assert torch.equal(*(posterior.mean for posterior in posteriors)) is not training
 
 
@@ -332,7 +332,7 @@ def test_an_image_hardly_depends_on_its_batch_and_is_its_seeds(flow):
 def test_sampling_is_the_plain_loop(flow, guidance, prepared, monkeypatch):
     """The same latents as branch by branch, with all that a step needs computed in it."""
     monkeypatch.setattr(sampling_page, "PREPARED", prepared)
-    x = flow.text_tokens(conditions([2, 5])).at(ImageRandom(7, [2, 5], CPU).normal(N, C))
+    x = flow.source(conditions([2, 5])).at(ImageRandom(7, [2, 5], CPU).normal(N, C))
     for t in torch.linspace(0, 1 - SPREAD, 5):
         own, null = (
             flow(x, flow.modulation(t.expand(2), torch.full((2,), marked))) for marked in (False, True)
@@ -355,7 +355,7 @@ def test_a_step_is_one_call_of_the_dit_and_the_text_is_read_once(flow, guidance,
 def test_the_flow_starts_at_text_tokens_that_are_drawn(flow):
     torch.manual_seed(0)
     still = FlowTok(CONFIG).eval()  # at its start, where every velocity is 0
-    posterior = still.text_tokens(conditions([1]))
+    posterior = still.source(conditions([1]))
     expected = posterior.at(ImageRandom(7, [1], CPU).normal(N, C)) / CONFIG.scale
     assert torch.allclose(draw(still, [1]), expected, atol=1e-6)
 
@@ -420,38 +420,38 @@ def refusal(file, old, new):
     ("file", "old", "new", "message"),
     [
         (
-            "tokenizers/flowtok.yaml",
+            "tokenizers/flowtok_tiny.yaml",
             "tokens: 16",
             "tokens: 8",
             "text: clip/scenes gives 16 states, but an image has 8 tokens, expected as many",
         ),
         (
-            "tokenizers/flowtok.yaml",
+            "tokenizers/flowtok_tiny.yaml",
             "{kind: text, augmented_prefixes: []}",
             "{kind: states, text: clip/scenes, augmented_prefixes: []}",
-            "tokens: flowtok/tiny keeps the states that enter the encoder's last block, but flowtok reads the final",
+            "tokens: flowtok_tiny/tiny keeps the states that enter the encoder's last block, but flowtok reads",
         ),
         (
-            "generators/flowtok.yaml",
+            "generators/flowtok_tiny.yaml",
             "heads: 4",
             "heads: 5",
             "model.projector.heads: 5 do not divide the width 64 of clip/scenes's states",
         ),
         (
-            "generators/flowtok.yaml",
+            "generators/flowtok_tiny.yaml",
             "aesthetic: null",
             "aesthetic: 6.5",
-            "text.aesthetic: flowtok/tiny reads no score, expected null",
+            "text.aesthetic: flowtok_tiny/tiny reads no score, expected null",
         ),
-        ("generators/flowtok.yaml", "guidance: 2.0", "guidance: 0.5", "greater than or equal to 1"),
-        ("generators/flowtok.yaml", "size: tiny", "size: XXL", "'tiny', 'B', 'XL' or 'H'"),
+        ("generators/flowtok_tiny.yaml", "guidance: 2.0", "guidance: 0.5", "greater than or equal to 1"),
+        ("generators/flowtok_tiny.yaml", "size: tiny", "size: XXL", "'tiny', 'B', 'XL' or 'H'"),
         (
-            "generators/flowtok.yaml",
-            "pretrained: flowtok/tiny",
+            "generators/flowtok_tiny.yaml",
+            "pretrained: flowtok_tiny/tiny",
             "pretrained: maskgen/kl",
             "pretrained: maskgen/kl is of kind maskgen-kl, expected flowtok",
         ),
-        ("tokenizers/flowtok.yaml", "kind: kl, channels: 8", "kind: vq, channels: 8", "'kl'"),
+        ("tokenizers/flowtok_tiny.yaml", "kind: kl, channels: 8", "kind: vq, channels: 8", "'kl'"),
     ],
 )
 def test_mistake(file, old, new, message):
@@ -460,10 +460,10 @@ def test_mistake(file, old, new, message):
 
 def test_fine_tuning_goes_on_with_the_first_stage_and_its_loss():
     study, first = contract_study(), FlowTok(CONFIG).eval()
-    entry, made = study.generators["flowtok/tiny-tuned"], SimpleNamespace(generator=lambda name: first)
+    entry, made = study.generators["flowtok_tiny/tiny-tuned"], SimpleNamespace(generator=lambda name: first)
     objective = generator_objective(study, entry, lambda batch: None, made)
     assert isinstance(objective, LatentObjective) and objective.model is first and first.training
-    assert objective.settings == study.generators["flowtok/tiny"].loss
+    assert objective.settings == study.generators["flowtok_tiny/tiny"].loss
 
 
 # ---------------------------------------------------------------------------------------------- use
@@ -474,27 +474,27 @@ def generator():
     """The generator of the tests' params as people load one, with weights as they start."""
     study = contract_study()
     torch.manual_seed(0)
-    entry = study.generators["flowtok/tiny"]
+    entry = study.generators["flowtok_tiny/tiny"]
     encoder = build_clip(study.encoders["clip/scenes"]).eval().requires_grad_(False)
     made = SimpleNamespace(text_encoder=lambda name: encoder)
-    tokenizer = build_tokenizer(study.tokenizers["flowtok/tiny"], made)
-    tokenizer = ImageTokenizer(Pretrained(tokenizer, encoder, None, None), "flowtok/tiny", CPU)
+    tokenizer = build_tokenizer(study.tokenizers["flowtok_tiny/tiny"], made)
+    tokenizer = ImageTokenizer(Pretrained(tokenizer, encoder, None, None), "flowtok_tiny/tiny", CPU)
     model = build_generator(entry, shapes_of(study, entry))
-    return CaptionImageGenerator("flowtok/tiny", entry, model, tokenizer, encoder, study)
+    return CaptionImageGenerator("flowtok_tiny/tiny", entry, model, tokenizer, encoder, study)
 
 
 CAPTIONS = ["a red circle", "a blue square"]
 
 
 def test_images_of_captions_need_no_score(generator):
-    images = generator.generate(CAPTIONS, sampling="flowtok/tiny", seed=0, batch=2)
+    images = generator.generate(CAPTIONS, sampling="flowtok_tiny/tiny", seed=0, batch=2)
     assert images.shape == (2, 3, 32, 32) and not torch.equal(*images)
-    alone = generator.generate(CAPTIONS, sampling="flowtok/tiny", seed=0)
+    alone = generator.generate(CAPTIONS, sampling="flowtok_tiny/tiny", seed=0)
     torch.testing.assert_close(images, alone, atol=1e-4, rtol=1e-4)
     with pytest.raises(
-        OnetokError, match=r"aesthetic 6.5: flowtok/tiny takes no aesthetic score, expected none"
+        OnetokError, match=r"aesthetic 6.5: flowtok_tiny/tiny takes no aesthetic score, expected none"
     ):
-        generator.generate(CAPTIONS, sampling="flowtok/tiny", seed=0, aesthetic=6.5)
+        generator.generate(CAPTIONS, sampling="flowtok_tiny/tiny", seed=0, aesthetic=6.5)
 
 
 def test_a_text_encoder_with_another_number_of_states_is_said(generator):

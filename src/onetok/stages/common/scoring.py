@@ -20,7 +20,7 @@ from onetok.metrics.features import Reference as KeptReference
 from onetok.metrics.reference_files import read_reference
 from onetok.metrics.suites import Splits
 from onetok.stages.common.runtime import Context
-from onetok.study.schema.benchmarks import Reference
+from onetok.study.schema.benchmarks import Reference, ReferenceSplit
 from onetok.systems.saved import StudyArtefacts
 
 Suite = Callable[[KeptReference, Features], dict[str, float | None]]
@@ -34,7 +34,7 @@ def load_extractors(benchmark: Reference, device: torch.device) -> dict[str, Fea
     return {role: cast(FeatureExtractor, made.encoder(name)) for role, name in names.items()}
 
 
-def open_reference(benchmark: Reference) -> Shards:
+def open_reference(benchmark: ReferenceSplit) -> Shards:
     """Return the shards of a benchmark's reference images.
 
     Raises OnetokError if their number is not the benchmark's, because FID depends on it and would not show it.

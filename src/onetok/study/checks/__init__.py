@@ -15,8 +15,8 @@ from onetok.study.checks.benchmarks import (
 )
 from onetok.study.checks.datasets import check_dataset
 from onetok.study.checks.encoders import check_encoder
-from onetok.study.checks.generators import check_generator, check_samples
-from onetok.study.checks.tokenizers import check_tokenizer, check_tokens
+from onetok.study.checks.generators import check_generated_captions, check_generator, check_samples
+from onetok.study.checks.tokenizers import check_text_tokenizer, check_tokenizer, check_tokens
 from onetok.study.schema.study import Study
 
 
@@ -35,9 +35,11 @@ CHECKS: dict[str, Any] = {
     "datasets": check_dataset,
     "encoders": check_encoder,
     "tokenizers": check_tokenizer,
+    "text_tokenizers": check_text_tokenizer,
     "tokens": check_tokens,
     "generators": check_generator,
     "samples": check_samples,
+    "captions": check_generated_captions,
     "benchmarks": check_benchmark,
     "tables": check_table,
     "speeds": check_speed,

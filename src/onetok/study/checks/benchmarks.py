@@ -11,8 +11,11 @@ from onetok.study.checks.shared import check_captions, check_images, check_train
 from onetok.study.metric_names import SSIM_WINDOW
 from onetok.study.schema.benchmarks import (
     Benchmark,
+    CaptionBenchmark,
     GenerationBenchmark,
     ReconstructionBenchmark,
+    Reference,
+    ReferenceSplit,
     SampledBenchmark,
     TaskCounts,
     TextToImageBenchmark,
@@ -35,7 +38,15 @@ from onetok.study.shapes import images_of, prompts_of
 
 def check_benchmark(study: Study, benchmark: Benchmark) -> Iterator[str]:
     yield from check_images(benchmark.images)
-    yield from _counts(study, benchmark)
+    yield from _images_of_the_split(study, benchmark)
+    if isinstance(benchmark, CaptionBenchmark):
+        yield from check_captions(study, benchmark.dataset)
+        yield from check_trained_on(study, benchmark.dataset)  # for captions drawn at random
+        if benchmark.exact is not None and study.datasets[benchmark.dataset].source.kind != benchmark.exact:
+            found = study.datasets[benchmark.dataset].source.kind
+            yield f"exact {benchmark.exact}: {benchmark.dataset} is of kind {found}, expected {benchmark.exact}"
+        return
+    yield from _counts(benchmark)
     yield from _inception(benchmark)
     if isinstance(benchmark, GenerationBenchmark) and benchmark.statistics is not None:
         if not isinstance(study.encoders[benchmark.encoder], InceptionEncoder):
@@ -67,12 +78,16 @@ def check_benchmark(study: Study, benchmark: Benchmark) -> Iterator[str]:
         yield from _detector(study, benchmark, captions.detector, captions.prompts)
 
 
-def _counts(study: Study, benchmark: Benchmark) -> Iterator[str]:
-    """Check numbers of images against each other and, where params alone say it, against the dataset."""
+def _images_of_the_split(study: Study, benchmark: ReferenceSplit) -> Iterator[str]:
+    """Check the number of images against the dataset, where params alone say it."""
     found = images_of(study.datasets[benchmark.dataset], benchmark.split)
     if found is not None and benchmark.reference_images != found:
         where = f"{benchmark.dataset} {benchmark.split}"
         yield f"reference_images {benchmark.reference_images}, but {where} has {found}"
+
+
+def _counts(benchmark: Reference) -> Iterator[str]:
+    """Check numbers of images against each other."""
     images = benchmark.reference_images
     if isinstance(benchmark, SampledBenchmark):
         images = benchmark.samples
@@ -87,7 +102,7 @@ def _counts(study: Study, benchmark: Benchmark) -> Iterator[str]:
         yield f"inception_splits {benchmark.inception_splits} of {images} images: one would be empty"
 
 
-def _inception(benchmark: Benchmark) -> Iterator[str]:
+def _inception(benchmark: Reference) -> Iterator[str]:
     splits, seed = benchmark.inception_splits, benchmark.inception_shuffle_seed
     if splits > 1 and seed is None:
         text = f"inception_shuffle_seed: found null with {splits} splits, expected a seed"
@@ -97,7 +112,7 @@ def _inception(benchmark: Benchmark) -> Iterator[str]:
 
 
 def _detector(
-    study: Study, benchmark: Benchmark, detector: str | None, prompts: TaskCounts | None
+    study: Study, benchmark: Reference, detector: str | None, prompts: TaskCounts | None
 ) -> Iterator[str]:
     dataset = study.datasets[benchmark.dataset]
     kind = dataset.source.kind
@@ -115,10 +130,12 @@ def _detector(
 
 def check_table(study: Study, table: Table) -> Iterator[str]:
     for index, row in enumerate(table.rows):
-        if row.tokenizer and row.samples:
-            yield f"rows.{index}: names a tokenizer and samples, expected at most one"
+        named = [kind for kind in ("tokenizer", "samples", "captions") if getattr(row, kind)]
+        if len(named) > 1:
+            yield f"rows.{index}: names {' and '.join(named)}, expected at most one"
     measured = [metric_names.RECONSTRUCTION] * any(row.tokenizer for row in table.rows)
     measured += [metric_names.GENERATION] * any(row.samples for row in table.rows)
+    measured += [metric_names.CAPTIONING] * any(row.captions for row in table.rows)
     for index, column in enumerate(table.columns):
         if column.metric == "sfid":
             yield from _spatial(study, table, f"columns.{index}.metric")
@@ -143,9 +160,11 @@ def _spatial(study: Study, table: Table, where: str) -> Iterator[str]:
     """Yield a line for each row whose benchmark's network has no spatial features, as sFID needs them."""
     for row in table.rows:
         if row.samples is not None:
-            name = study.benchmarks[study.samples[row.samples].benchmark].encoder
-            if not isinstance(study.encoders[name], InceptionEncoder):
-                yield f"{where}: sfid needs an encoder of kind inception, but {row.samples} is scored by {name}"
+            benchmark = study.benchmarks[study.samples[row.samples].benchmark]
+            assert isinstance(benchmark, SampledBenchmark)
+            if not isinstance(study.encoders[benchmark.encoder], InceptionEncoder):
+                text = f"sfid needs an encoder of kind inception, but {row.samples} is scored by {benchmark.encoder}"
+                yield f"{where}: {text}"
 
 
 def _labels(table: Table) -> Iterator[str]:

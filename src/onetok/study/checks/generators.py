@@ -17,7 +17,7 @@ from onetok.study.schema.generators import (
 )
 from onetok.study.schema.shapes import RELEASED_TEXT
 from onetok.study.schema.starts import FromGenerator
-from onetok.study.schema.study import Samples, Study, TextSampling
+from onetok.study.schema.study import Captions, Samples, Study, TextSampling
 from onetok.study.schema.tokens import CachedStates
 
 
@@ -74,10 +74,10 @@ def _of_captions(study: Study, generator: CaptionEntry) -> Iterator[str]:
 def check_samples(study: Study, samples: Samples) -> Iterator[str]:
     benchmark = study.benchmarks[samples.benchmark]
     generator = study.generators[samples.generator]
-    expected = generator.first_stage(study).sampling_kind
-    if samples.sampling.kind != expected:
-        text = f"sampling is of kind {samples.sampling.kind}"
-        yield f"{text}, but {samples.generator} of kind {generator.kind} needs {expected}"
+    yield from _sampling(study, samples)
+    if generator.reads == "images":
+        yield f"generator: {samples.generator} makes captions of images; params of these are `captions`"
+        return
     reads = generator.reads == "captions"
     if (samples.text is not None) != reads:
         text = (
@@ -91,6 +91,27 @@ def check_samples(study: Study, samples: Samples) -> Iterator[str]:
         yield f"benchmark {samples.benchmark} is of kind {benchmark.kind}, expected {kind}"
     elif isinstance(benchmark, GenerationBenchmark) and isinstance(generator, ClassEntry):
         yield from _classes(study, samples, benchmark, generator.classes)
+
+
+def check_generated_captions(study: Study, captions: Captions) -> Iterator[str]:
+    generator, benchmark = study.generators[captions.generator], study.benchmarks[captions.benchmark]
+    yield from _sampling(study, captions)
+    if generator.reads != "images":
+        yield f"generator: {captions.generator} of kind {generator.kind} makes images, expected one that makes captions"
+        return
+    if benchmark.kind != "captions":
+        yield f"benchmark {captions.benchmark} is of kind {benchmark.kind}, expected captions"
+    size = study.tokenizers[generator.tokenizer_name(study)].images.size
+    if benchmark.images.size != size:
+        yield f"benchmark {captions.benchmark} has images of {benchmark.images.size} px, the tokenizer's have {size}"
+
+
+def _sampling(study: Study, entry: Samples | Captions) -> Iterator[str]:
+    generator = study.generators[entry.generator]
+    expected = generator.first_stage(study).sampling_kind
+    if entry.sampling.kind != expected:
+        text = f"sampling is of kind {entry.sampling.kind}"
+        yield f"{text}, but {entry.generator} of kind {generator.kind} needs {expected}"
 
 
 def _aesthetic(samples: Samples, text: TextSampling, generator: CaptionEntry) -> Iterator[str]:

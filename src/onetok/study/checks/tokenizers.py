@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from onetok.study.checks.encoders import check_text_encoder
+from onetok.study.checks.encoders import check_text_encoder, known_text_shape
 from onetok.study.checks.shared import (
     check_captions,
     check_chain,
@@ -18,6 +18,7 @@ from onetok.study.schema.encoders import CLIPEncoder, InceptionEncoder, LPIPSEnc
 from onetok.study.schema.shapes import RELEASED_TEXT
 from onetok.study.schema.starts import FromTokenizer
 from onetok.study.schema.study import Study
+from onetok.study.schema.text_tokenizers import TextTokenizerEntry
 from onetok.study.schema.tokenizers import (
     PixelTokenizer,
     ReleasedTokenizer,
@@ -62,6 +63,16 @@ def _start(study: Study, tokenizer: TrainedTokenizer) -> Iterator[str]:
         if (found, other.images.size) != (expected, tokenizer.images.size):
             sizes = f"{found} of {other.images.size} px, expected {expected} of {tokenizer.images.size} px"
             yield f"init_from: {tokenizer.init_from.name} has tokens {sizes}"
+
+
+def check_text_tokenizer(study: Study, tokenizer: TextTokenizerEntry) -> Iterator[str]:
+    yield from check_text_encoder(study, "text", tokenizer.text)
+    shape = known_text_shape(study, tokenizer.text)
+    if shape is not None:
+        yield from tokenizer.text_problems(shape)
+    yield from check_captions(study, tokenizer.dataset)
+    yield from check_trained_on(study, tokenizer.dataset)
+    yield from check_training(tokenizer.training)
 
 
 def _perceptual(study: Study, tokenizer: PixelTokenizer) -> Iterator[str]:

@@ -55,9 +55,11 @@ StudyPath = Annotated[Name, FromStudy()]
 DatasetName = Annotated[VariantKey, RefersTo("datasets")]
 EncoderName = Annotated[VariantKey, RefersTo("encoders")]
 TokenizerName = Annotated[VariantKey, RefersTo("tokenizers")]
+TextTokenizerName = Annotated[VariantKey, RefersTo("text_tokenizers")]
 TokensName = Annotated[VariantKey, RefersTo("tokens")]
 GeneratorName = Annotated[VariantKey, RefersTo("generators")]
 SamplesName = Annotated[VariantKey, RefersTo("samples")]
+CaptionsName = Annotated[VariantKey, RefersTo("captions")]
 BenchmarkName = Annotated[VariantKey, RefersTo("benchmarks")]
 
 
@@ -101,6 +103,9 @@ class Entries(Protocol):
 
     @property
     def tokenizers(self) -> Mapping[str, Any]: ...
+
+    @property
+    def text_tokenizers(self) -> Mapping[str, Any]: ...
 
     @property
     def tokens(self) -> Mapping[str, Any]: ...

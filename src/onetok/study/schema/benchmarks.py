@@ -13,8 +13,8 @@ from onetok.study.schema.encoders import WeightsFile
 EightBits = Literal["rounded", "truncated"]
 
 
-class Reference(Strict):
-    """The images that a benchmark compares with, and the networks that look at them."""
+class ReferenceSplit(Strict):
+    """The split of a dataset that a benchmark is about."""
 
     dataset: DatasetName = Field(description="dataset that the reference images are from")
     split: Literal["train", "val"] = Field(description="split of that dataset whose images are the reference")
@@ -22,11 +22,16 @@ class Reference(Strict):
         description="how a stored image becomes a reference image; reconstruction benchmarks encode the same"
         " image"
     )
+    reference_images: Positive = Field(description="images of the split; another number is an error")
+
+
+class Reference(ReferenceSplit):
+    """The images that a benchmark compares with, and the networks that look at them."""
+
     encoder: EncoderName = Field(
         description="network by whose features and classes images are compared: FID, inception score,"
         " precision and recall, class accuracy"
     )
-    reference_images: Positive = Field(description="images of the split; another number is an error")
     second_encoder: EncoderName = Field(
         description="second network, independent of the encoder, by which the same figures are measured"
         " again (metrics with the suffix _second)"
@@ -156,6 +161,24 @@ class TextToImageBenchmark(SampledBenchmark):
     prompts: Prompts
 
 
+class CaptionBenchmark(ReferenceSplit):
+    """Generated captions of the images of a split, against the captions that the dataset has of them."""
+
+    kind: Literal["captions"]
+    exact: Literal["scenes"] | None = Field(
+        description="scenes: a caption is parsed, and all that it says is compared with what the scene shows; null:"
+        " only for other datasets"
+    )
+    java: bool = Field(
+        description="whether METEOR and SPICE are computed, whose programs need Java: null scores where it is not"
+        " installed"
+    )
+    random_seed: Seed = Field(
+        description="seed of captions that are drawn at random from the train split and scored too, as a control"
+    )
+
+
 Benchmark = Annotated[
-    ReconstructionBenchmark | GenerationBenchmark | TextToImageBenchmark, Field(discriminator="kind")
+    ReconstructionBenchmark | GenerationBenchmark | TextToImageBenchmark | CaptionBenchmark,
+    Field(discriminator="kind"),
 ]

@@ -20,6 +20,7 @@ from onetok.study.schema.base import (
     Positive,
     PositiveFloat,
     Strict,
+    TextTokenizerName,
     TokenizerName,
     TokensName,
     Width,
@@ -69,7 +70,7 @@ class GeneratorEntry(Strict):
 
     kind: str
 
-    reads: ClassVar[Literal["classes", "captions"]]
+    reads: ClassVar[Literal["classes", "captions", "images"]]
     continuous: ClassVar[bool] = False  # whether its tokens are latents rather than entries of a codebook
     sampling_kind: ClassVar[str]  # of the params.sampling that its sampler takes
 
@@ -136,7 +137,7 @@ class ClassEntry(GeneratorEntry):
 class CaptionEntry(GeneratorEntry):
     """A text-to-image generator. A system says which states of the text encoder it takes."""
 
-    reads = "captions"
+    reads: ClassVar[Literal["classes", "captions", "images"]] = "captions"
     text_layer: ClassVar[TextLayer]  # the states of the text encoder that it takes
     reads_aesthetic: ClassVar[bool]  # whether it is also conditioned on the image's aesthetic score
     text: EncoderName = Field(description="the frozen text encoder of captions")
@@ -160,6 +161,27 @@ class CaptionChoice(Strict):
 
 class TrainedCaptionGenerator(CaptionEntry, TrainedGenerator):
     captions: CaptionChoice = Field(description="which captions it learns from")
+
+
+class TrainedCaptioner(TrainedCaptionGenerator):
+    """Image to text: it learns from the same pairs as text to image, and gives captions of images."""
+
+    reads = "images"
+    text_tokenizer: TextTokenizerName = Field(
+        description="what turns the captions into text tokens, and the text tokens that are generated into captions"
+    )
+
+    def problems(self, study: Entries) -> Iterator[str]:
+        yield from super().problems(study)
+        found = study.text_tokenizers[self.text_tokenizer]
+        if found.text != self.text:
+            yield f"text: {self.text}, but {self.text_tokenizer} reads the states of {found.text}"
+        channels = study.tokenizers[self.tokenizer_name(study)].token_shape(study).channels
+        if found.channels != channels:
+            text = (
+                f"{self.text_tokenizer} has tokens of {found.channels} channels, image tokens have {channels}"
+            )
+            yield f"text_tokenizer: {text}; a flow needs as many"
 
 
 class FineTunedCaptionGenerator(TrainedCaptionGenerator):

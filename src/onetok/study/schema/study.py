@@ -12,7 +12,7 @@ from onetok.study.schema.datasets import Dataset
 from onetok.study.schema.encoders import Encoder
 from onetok.study.schema.speeds import Speed
 from onetok.study.schema.spreads import Spread
-from onetok.study.schema.systems import Generator, Sampling, Tokenizer
+from onetok.study.schema.systems import Generator, Sampling, TextTokenizer, Tokenizer
 from onetok.study.schema.tables import Figure, Table
 from onetok.study.schema.tokens import Tokens
 
@@ -48,6 +48,16 @@ class Samples(Strict):
     )
 
 
+class Captions(Strict):
+    """Captions of a benchmark's images, each a function of the seed, the image and its number."""
+
+    generator: GeneratorName = Field(description="the generator of captions (image to text)")
+    benchmark: BenchmarkName = Field(description="benchmark that has the images and scores the captions")
+    seed: RunSeed = Field(description="seed of all captions")
+    micro_batch: Positive = Field(description="images that a process captions in one call")
+    sampling: Sampling = Field(description="settings of the generator's sampler")
+
+
 class Study(Strict):
     """All params of a study directory, by kind, then by family/variant."""
 
@@ -56,10 +66,14 @@ class Study(Strict):
         description="networks that look at images and texts for losses and metrics"
     )
     tokenizers: dict[str, Tokenizer] = Field(description="image tokenizers, trained here or released")
+    text_tokenizers: dict[str, TextTokenizer] = Field(description="tokenizers of captions, trained here")
     tokens: dict[str, Tokens] = Field(description="splits of datasets, encoded once by a tokenizer")
     generators: dict[str, Generator] = Field(description="generators of tokens, trained here or released")
     samples: dict[str, Samples] = Field(
         description="sets of images, each sampled from a generator for a benchmark"
+    )
+    captions: dict[str, Captions] = Field(
+        description="sets of captions, each generated for the images of a benchmark"
     )
     benchmarks: dict[str, Benchmark] = Field(
         description="what reconstructions and samples are scored against"

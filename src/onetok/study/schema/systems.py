@@ -13,6 +13,7 @@ from pydantic import Field
 from onetok.study.schema.base import Strict
 from onetok.study.schema.generators import GeneratorEntry
 from onetok.study.schema.sampling import MaskedSampling, SamplingEntry
+from onetok.study.schema.text_tokenizers import TextTokenizerEntry
 from onetok.study.schema.tokenizers import TokenizerEntry
 from onetok.systems import SYSTEMS
 
@@ -42,11 +43,13 @@ if TYPE_CHECKING:  # what a type checker may count on is what all entries have i
     UnreleasedTokenizer = Unreleased
     UnreleasedGenerator = Unreleased
     Tokenizer = TokenizerEntry
+    TextTokenizer = TextTokenizerEntry
     Generator = GeneratorEntry
     Sampling = SamplingEntry
 else:
     UnreleasedTokenizer = _by_kind(_entries("UNRELEASED_TOKENIZERS"))
     UnreleasedGenerator = _by_kind(_entries("UNRELEASED_GENERATORS"))
     Tokenizer = _by_kind(_entries("TOKENIZERS"))
+    TextTokenizer = _by_kind(_entries("TEXT_TOKENIZERS"))
     Generator = _by_kind(_entries("GENERATORS"))
     Sampling = _by_kind([MaskedSampling, *_entries("SAMPLINGS")])

@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from onetok.study.schema.base import Count, Name, Positive, SamplesName, Strict, TokenizerName
+from onetok.study.schema.base import (
+    CaptionsName,
+    Count,
+    Name,
+    Positive,
+    SamplesName,
+    Strict,
+    TokenizerName,
+)
 
 Title = Annotated[str, Field(description="title above the table or figure")]
 
@@ -41,13 +49,19 @@ class Published(Strict):
 
 
 class Row(Strict):
-    """A system of a table: a tokenizer by its reconstructions, or a generator by its samples."""
+    """A system of a table: a tokenizer by its reconstructions, or a generator by its samples or its captions."""
 
     label: str = Field(description="name of the row, which stands in the first column")
     tokenizer: TokenizerName | None = Field(
         description="tokenizer whose reconstruction scores the row shows; null: none"
     )
     samples: SamplesName | None = Field(description="samples whose scores the row shows; null: none")
+    # A row of no captions leaves the key out, so that tables without captions are what they were before there were any.
+    captions: CaptionsName | None = Field(
+        default=None,
+        exclude_if=lambda name: name is None,
+        description="generated captions whose scores the row shows; left out: none",
+    )
     published: Published | None = Field(
         description="published figures that stand beside the measured ones; null: none"
     )
@@ -115,6 +129,15 @@ class PromptsFigure(Strict):
     prompts: Positive = Field(description="captions that are shown, spread over the benchmark's")
 
 
+class CaptionsFigure(Strict):
+    """Images of a benchmark beside the captions that were generated of them."""
+
+    kind: Literal["captions"]
+    title: Title
+    captions: CaptionsName = Field(description="set of generated captions")
+    images: Positive = Field(description="images that are shown, spread over the benchmark's")
+
+
 class CurvesFigure(Strict):
     """A scalar of training runs against the step, a curve for each run."""
 
@@ -129,5 +152,6 @@ class CurvesFigure(Strict):
 
 
 Figure = Annotated[
-    ReconstructionFigure | SamplesFigure | PromptsFigure | CurvesFigure, Field(discriminator="kind")
+    ReconstructionFigure | SamplesFigure | PromptsFigure | CaptionsFigure | CurvesFigure,
+    Field(discriminator="kind"),
 ]

@@ -17,7 +17,8 @@ Legend: B batch · N tokens and text states · C token channels · S width of a 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from abc import abstractmethod
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,8 @@ from onetok.nn.quantizers import Posterior
 from onetok.nn.text_condition import TextCondition
 from onetok.systems.flowtok.schema import (
     Alignment,
+    CaptionFlowConfig,
+    CaptionFlowLoss,
     CosineAlignment,
     FlowLoss,
     FlowTokConfig,
@@ -82,11 +85,10 @@ class PostNormBlock(nn.Module):
 class TextProjector(nn.Module):
     """Text states (B, N, S) → the Gaussian posterior of the text tokens (B, N, C)."""
 
-    def __init__(self, config: FlowTokConfig) -> None:
+    def __init__(self, width: int, channels: int, settings: ProjectorSettings) -> None:
         super().__init__()
-        width, settings = config.text_width, config.projector
         self.blocks = nn.ModuleList(PostNormBlock(width, settings) for _ in range(settings.layers))
-        self.head = nn.Linear(width, 2 * config.channels)
+        self.head = nn.Linear(width, 2 * channels)
 
     def forward(self, states: Tensor) -> Posterior:
         for block in self.blocks:
@@ -106,18 +108,18 @@ class Modulation(NamedTuple):
         return Modulation([block[rows] for block in self.blocks], self.final[rows])  # (B, 6D) each, (B, 2D)
 
 
-class FlowTok(LatentGenerator):
-    """Text-to-image generator: the TextCondition of B captions → latents (B, N, C)."""
+class Flow(LatentGenerator):
+    """The DiT of a flow between text tokens and image tokens, in either direction.
+
+    `source` is the distribution from which the flow of a condition starts, `scale` the factor on the tokens at its end.
+    """
 
     positions: Tensor
+    config: FlowTokConfig | CaptionFlowConfig
 
-    def __init__(self, config: FlowTokConfig) -> None:
+    def __init__(self, config: FlowTokConfig | CaptionFlowConfig) -> None:
         super().__init__()
-        self.config = config
         width, heads, channels = config.size.width, config.size.heads, config.channels
-        self.projector = TextProjector(config)
-        self.alignment = alignment_target(config)
-        self.log_scale = nn.Parameter(torch.tensor(-math.log(TEMPERATURE)))
         self.input = nn.Linear(channels, width)
         cos, sin = sincos_1d(torch.arange(config.tokens), width, period=10000.0).chunk(2, dim=1)
         self.register_buffer("positions", torch.cat([sin, cos], dim=1), persistent=False)  # (N, D)
@@ -126,20 +128,20 @@ class FlowTok(LatentGenerator):
         self.blocks = nn.ModuleList(DiTBlock(width, heads) for _ in range(config.size.layers))
         self.final_modulation = nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, channels)
-        self._initialise()
+        self._initialise(config.init_std)
 
     @property
     def tokens(self) -> int:
         return self.config.tokens
 
     @property
-    def text_widths(self) -> TextWidths:
-        return TextWidths(self.config.text_width, None, self.config.tokens)
+    @abstractmethod
+    def target_scale(self) -> float:
+        """Factor on the tokens that the flow ends at, to a variance near 1."""
 
-    def text_tokens(self, condition: TextCondition) -> Posterior:
-        """Return the posterior of the captions' text tokens (B, N, C), from which the flow starts."""
-        posterior: Posterior = self.projector(condition.sequence.to(self.output.weight.dtype))  # (B, N, C)
-        return posterior
+    @abstractmethod
+    def source(self, condition: Any) -> Posterior:
+        """Return the distribution of the tokens (B, N, C) that the flow starts from."""
 
     def modulation(self, t: Tensor, null: Tensor) -> Modulation:
         """Return the modulation for times t (R,) in [0, 1] and indicators (R,) bool, true for null."""
@@ -158,6 +160,63 @@ class FlowTok(LatentGenerator):
         out: Tensor = self.output(modulated(x, shift, scale))  # (B, N, C)
         return out
 
+    def flow_loss(self, start: Tensor, end: Tensor, null_share: float) -> Tensor:
+        """Return the mean squared error of the velocity, a scalar, from tokens `start` to tokens `end`, (B, N, C) each.
+
+        In training, a share of the items gets the null indicator, and another item's end as target.
+        """
+        null = torch.rand(len(end), device=end.device) < (null_share if self.training else 0.0)  # (B,)
+        end, null = swap_targets(end, null)  # (B, N, C), (B,)
+        t = draw_times(len(end), end.device)  # (B,)
+        predicted: Tensor = self(between(start, end, t), self.modulation(t, null))  # (B, N, C)
+        return (predicted - velocity(start, end)).square().mean()
+
+    def each_block(self) -> list[DiTBlock]:
+        return [block for block in self.blocks if isinstance(block, DiTBlock)]
+
+    def _initialise(self, std: float) -> None:
+        """Initialise the DiT; what a subclass adds keeps PyTorch's default initialisation."""
+        for part in (self.input, *self.blocks):
+            for module in part.modules():
+                if isinstance(module, nn.Linear):
+                    nn.init.xavier_uniform_(module.weight)
+                    nn.init.zeros_(module.bias)
+        for module in (*self.time, self.indicator):
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=std)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+        modulations = [block.modulation for block in self.each_block()]
+        for linear in (*modulations, self.final_modulation, self.output):
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+
+class FlowTok(Flow):
+    """Text-to-image generator: the TextCondition of B captions → latents (B, N, C)."""
+
+    config: FlowTokConfig
+
+    def __init__(self, config: FlowTokConfig) -> None:
+        super().__init__(config)
+        self.config = config
+        self.projector = TextProjector(config.text_width, config.channels, config.projector)
+        self.alignment = alignment_target(config)
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(TEMPERATURE)))
+
+    @property
+    def text_widths(self) -> TextWidths:
+        return TextWidths(self.config.text_width, None, self.config.tokens)
+
+    @property
+    def target_scale(self) -> float:
+        return self.config.scale
+
+    def source(self, condition: TextCondition) -> Posterior:
+        """Return the posterior of the captions' text tokens (B, N, C), from which the flow starts."""
+        posterior: Posterior = self.projector(condition.sequence.to(self.output.weight.dtype))  # (B, N, C)
+        return posterior
+
     def loss(self, latents: Tensor, condition: TextCondition, settings: FlowLoss) -> dict[str, Tensor]:
         """Return the training loss `total` and its terms, scalars, for latents (B, N, C) as the tokenizer makes them.
 
@@ -165,15 +224,10 @@ class FlowTok(LatentGenerator):
         compares text tokens with text states. In training, a share of the items gets the null indicator and the image
         of another caption as target.
         """
-        posterior = self.text_tokens(condition)
+        posterior = self.source(condition)
         text = posterior.sample(None)  # (B, N, C); the gradient of `flow` passes through it
-        null_share = settings.null_share if self.training else 0.0
-        null = torch.rand(len(latents), device=latents.device) < null_share  # (B,)
-        images, null = swap_targets(latents * self.config.scale, null)  # (B, N, C), (B,)
-        t = draw_times(len(latents), latents.device)  # (B,)
-        predicted = self(between(text, images, t), self.modulation(t, null))  # (B, N, C)
         terms = {
-            "flow": (predicted - velocity(text, images)).square().mean(),
+            "flow": self.flow_loss(text, latents * self.config.scale, settings.null_share),
             "prior": prior_term(posterior, settings.prior),
             "alignment": self.alignment_term(text, condition, settings.alignment),
         }
@@ -190,25 +244,39 @@ class FlowTok(LatentGenerator):
             return cosine_alignment(text, states, settings.margin)
         return contrastive_alignment(text, states, self.log_scale)
 
-    def each_block(self) -> list[DiTBlock]:
-        return [block for block in self.blocks if isinstance(block, DiTBlock)]
 
-    def _initialise(self) -> None:
-        """Initialise the DiT; the projector and the alignment MLP keep PyTorch's default initialisation."""
-        for part in (self.input, *self.blocks):
-            for module in part.modules():
-                if isinstance(module, nn.Linear):
-                    nn.init.xavier_uniform_(module.weight)
-                    nn.init.zeros_(module.bias)
-        for module in (*self.time, self.indicator):
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=self.config.init_std)
-            if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
-        modulations = [block.modulation for block in self.each_block()]
-        for linear in (*modulations, self.final_modulation, self.output):
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
+class FlowCaptioner(Flow):
+    """Image-to-text generator: the posterior of the tokens of B images → text tokens (B, N, C).
+
+    The text tokenizer's decoder makes captions of them. The paper describes this direction in a few lines; what they
+    leave open is decided in docs/decisions/0019.
+    """
+
+    config: CaptionFlowConfig
+
+    def __init__(self, config: CaptionFlowConfig) -> None:
+        super().__init__(config)
+        self.config = config
+
+    @property
+    def target_scale(self) -> float:
+        return self.config.text_scale
+
+    def source(self, condition: Posterior) -> Posterior:
+        """Return the distribution of scaled image tokens (B, N, C), of which an image's posterior is the condition."""
+        mean, log_variance = condition
+        scale = self.config.scale
+        return Posterior(mean * scale, log_variance + 2 * math.log(scale))  # (B, N, C) each
+
+    def loss(self, latents: Tensor, condition: Posterior, settings: CaptionFlowLoss) -> dict[str, Tensor]:
+        """Return the training loss `total`, a scalar, from latents (B, N, C) of images to the posterior of text tokens.
+
+        Both kinds of tokens are sampled from their posteriors anew in every step, and neither tokenizer is trained.
+        """
+        text = condition.sample(None)  # (B, N, C)
+        start, end = latents * self.config.scale, text * self.config.text_scale  # (B, N, C) each
+        flow = self.flow_loss(start, end, settings.null_share)
+        return {"total": flow}
 
 
 def alignment_target(config: FlowTokConfig) -> nn.Module:

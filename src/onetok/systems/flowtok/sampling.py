@@ -1,4 +1,4 @@
-"""Euler sampling of FlowTok: from text tokens to image tokens (arXiv 2503.10772, section 3.2).
+"""Euler sampling of FlowTok, from text tokens to image tokens or the reverse (arXiv 2503.10772, section 3.2).
 
 The modulation of the DiT depends on time and indicator only, not on the images, so it is computed for many steps at
 once. Both branches of guidance are one batch, so a step is one call of the DiT.
@@ -12,25 +12,26 @@ import torch
 from torch import Tensor
 
 from onetok.losses.flow import SPREAD
+from onetok.nn.quantizers import Posterior
 from onetok.nn.text_condition import TextCondition
 from onetok.sampling.guidance import guided
 from onetok.sampling.seeds import ImageRandom
-from onetok.systems.flowtok.model import FlowTok
+from onetok.systems.flowtok.model import Flow
 from onetok.systems.flowtok.schema import FlowSampling
 
 PREPARED = 64  # steps whose modulations are computed at once and kept
 
 
 def sample_flow(
-    model: FlowTok, condition: TextCondition, sampling: FlowSampling, random: ImageRandom
+    model: Flow, condition: TextCondition | Posterior, sampling: FlowSampling, random: ImageRandom
 ) -> Tensor:
-    """Sample latents (B, N, C) float32; the text tokens of row i are sampled from image i's generator.
+    """Sample tokens (B, N, C) float32 of images, or of captions; row i starts from a sample of image i's generator.
 
     As in the released code, the K steps have the length 1/K of the way each, while the K times at which the velocity is
     evaluated are evenly spaced from the start of the way to its end, both included.
     """
     device, branches = random.device, 2 if sampling.guidance != 1 else 1
-    x = model.text_tokens(condition).at(random.normal(model.tokens, model.config.channels))  # (B, N, C)
+    x = model.source(condition).at(random.normal(model.tokens, model.config.channels))  # (B, N, C)
     times = torch.linspace(0, 1 - SPREAD, sampling.steps, device=device)  # (K,)
     null = torch.tensor([False, True], device=device)[:branches]  # (branches,), indicators
     branch = torch.arange(branches, device=device).repeat_interleave(len(x))  # (B or 2B,), of each row
@@ -44,4 +45,4 @@ def sample_flow(
                 conditional, unconditional = velocity.chunk(2)  # (B, N, C) each
                 velocity = guided(conditional, unconditional, sampling.guidance - 1)  # (B, N, C)
             x = x + (1 - SPREAD) / sampling.steps * velocity  # (B, N, C)
-    return x / model.config.scale
+    return x / model.target_scale

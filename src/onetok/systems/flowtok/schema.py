@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from onetok.study.schema.architecture import GaussianConfig, GaussianParams, TransformerSize
 from onetok.study.schema.base import (
     BelowOne,
+    Count,
     Depth,
     Fraction,
     Iterations,
@@ -23,10 +24,12 @@ from onetok.study.schema.generators import (
     FineTunedCaptionGenerator,
     Latents,
     ReleasedGenerator,
+    TrainedCaptioner,
     TrainedCaptionGenerator,
 )
 from onetok.study.schema.sampling import SamplingEntry
 from onetok.study.schema.shapes import TextShape
+from onetok.study.schema.text_tokenizers import TextTokenizerEntry
 from onetok.study.schema.tokenizers import PixelTokenizer, ReleasedTokenizer
 from onetok.systems.tatitok.schema import CaptionedConfig, CaptionedEntry
 from onetok.systems.titok.schema import ReleasedModel, TiTokModel
@@ -206,6 +209,117 @@ class FlowLoss(Strict):
     )
 
 
+# ---------------------------------------------------------------------------------------------- image to text
+
+
+class FlowTextSettings(Strict):
+    """What params and the config of the text tokenizer have in common."""
+
+    channels: Width = Field(description="C, channels of a text token: those of an image token; published: 16")
+    projector: ProjectorSettings = Field(description="the transformer that maps text states to text tokens")
+    decoder: TransformerSize = Field(
+        description="the transformer that maps text tokens to token ids of the caption; published: 6 blocks, whose"
+        " width is not stated"
+    )
+
+
+class FlowTextModel(FlowTextSettings):
+    """The text tokenizer as params describe it."""
+
+    vocabulary: Literal["clip", "seen"] = Field(
+        description="token ids that the decoder can name: clip: all 49,408; seen: those of the training captions,"
+        " which makes the last layer small where captions have few words"
+    )
+
+
+class FlowTextConfig(FlowTextSettings):
+    """All that the network is built from."""
+
+    tokens: Width = Field(description="N, text tokens, and as many text states and token ids")
+    text_width: Width = Field(description="S, channels of a text state")
+    vocabulary: tuple[Count, ...] = Field(
+        strict=False, description="token ids that the decoder can name; none stands for all of CLIP's"
+    )
+
+
+class FlowTextLoss(Strict):
+    """What is added to the cross-entropy of the caption's token ids, whose weight is 1."""
+
+    prior: TextPrior = Field(
+        description="the term that keeps text tokens near a standard normal distribution"
+    )
+
+
+class FlowTextTokenizer(TextTokenizerEntry):
+    """FlowTok's text tokenizer: the text projector, and a decoder that maps text tokens back to captions."""
+
+    kind: Literal["flowtok-text"]
+    model: FlowTextModel = Field(description="projector and decoder")
+    loss: FlowTextLoss = Field(description="the term beside the cross-entropy")
+
+    @property
+    def channels(self) -> int:
+        return self.model.channels
+
+    def text_problems(self, text: TextShape) -> Iterator[str]:
+        heads = self.model.projector.heads
+        if text.width % heads:
+            yield f"model.projector.heads: {heads} do not divide the width {text.width} of {self.text}'s states"
+
+
+class CaptionFlowSettings(Latents):
+    """What params and the config of the flow from images to captions have in common."""
+
+    text_scale: PositiveFloat = Field(description="factor on the text tokens, to a variance near 1")
+    init_std: PositiveFloat = Field(
+        description="standard deviation of the embeddings of time and indicator as they start; published: 0.02"
+    )
+
+
+class CaptionFlowModel(CaptionFlowSettings):
+    """The flow from images to captions as params describe it."""
+
+    size: Size = Field(description="size of the DiT, by its name in the paper")
+
+
+class CaptionFlowConfig(CaptionFlowSettings):
+    """All that the network is built from."""
+
+    size: TransformerSize = Field(description="size of the DiT")
+    tokens: Width = Field(description="N, tokens of an image, and as many text tokens")
+    channels: Width = Field(description="C, channels of a token")
+
+
+class CaptionFlowLoss(Strict):
+    """How often guidance is trained. There is no prior and no alignment loss, as in the paper."""
+
+    null_share: BelowOne = Field(
+        description="share of training samples with the null indicator, whose target is another image's caption; 0"
+        " where sampling has no guidance"
+    )
+
+
+class FlowCaptioner(TrainedCaptioner):
+    """FlowTok from images to captions."""
+
+    kind: Literal["flowtok-captioner"]
+    model: CaptionFlowModel = Field(description="the DiT and the scales of both kinds of tokens")
+    loss: CaptionFlowLoss = Field(description="the training of guidance")
+
+    text_layer = "final"
+    reads_aesthetic = False
+    sampling_kind = "flow"
+    continuous = True
+
+    def text_problems(self, text: TextShape, tokens: int) -> Iterator[str]:
+        if text.length != tokens:
+            found = f"{self.text} gives {text.length} states, but an image has {tokens} tokens"
+            yield f"text: {found}, expected as many: each text token is made from an image token"
+
+
+# ---------------------------------------------------------------------------------------------- text to image
+
+
 class FlowTokText(CaptionEntry):
     """What all FlowToks take of a caption."""
 
@@ -265,5 +379,6 @@ class FlowSampling(SamplingEntry):
 
 
 TOKENIZERS = (FlowTiTokTokenizer, ReleasedFlowTiTok)
-GENERATORS = (FlowTokGenerator, FineTunedFlowTok, ReleasedFlowTok)
+TEXT_TOKENIZERS = (FlowTextTokenizer,)
+GENERATORS = (FlowTokGenerator, FineTunedFlowTok, ReleasedFlowTok, FlowCaptioner)
 SAMPLINGS = (FlowSampling,)

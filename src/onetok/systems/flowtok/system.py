@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
 from onetok.nn.weights import linear_layers, weight_bytes
+from onetok.study.schema.shapes import TextShape
+from onetok.systems.flowtok import schema
 from onetok.systems.flowtok.image_tokenizer import FlowTiTok
-from onetok.systems.flowtok.model import FlowTok
+from onetok.systems.flowtok.model import Flow, FlowCaptioner, FlowTok
 from onetok.systems.flowtok.release import (
     KEYS,
     RELEASED_DECODER,
@@ -20,7 +23,10 @@ from onetok.systems.flowtok.sampling import sample_flow
 from onetok.systems.flowtok.schema import (
     RELEASED_TRAINING,
     SIZES,
+    CaptionFlowConfig,
     CosineAlignment,
+    FlowTextConfig,
+    FlowTextTokenizer,
     FlowTiTokConfig,
     FlowTiTokTokenizer,
     FlowTokConfig,
@@ -30,7 +36,16 @@ from onetok.systems.flowtok.schema import (
     ReleasedFlowTok,
     TrainedFlowTokModel,
 )
-from onetok.systems.records import Condition, GeneratorSystem, Paper, Release, Shapes, TokenizerSystem
+from onetok.systems.flowtok.text_tokenizer import FlowText
+from onetok.systems.records import (
+    Condition,
+    GeneratorSystem,
+    Paper,
+    Release,
+    Shapes,
+    TextTokenizerSystem,
+    TokenizerSystem,
+)
 from onetok.systems.titok.schema import config_fields
 from onetok.training.objectives import LatentObjective
 from onetok.training.tokenizer_losses import Artefacts
@@ -62,7 +77,26 @@ def objective(entry: FlowTokGenerator, model: FlowTok, condition: Condition) -> 
     return LatentObjective(model, condition, entry.loss)
 
 
-def step_bytes(model: FlowTok) -> dict[nn.Module, int]:
+def build_text_tokenizer(entry: FlowTextTokenizer, text: TextShape, seen: Sequence[int]) -> FlowText:
+    """Return a text tokenizer that fits a text encoder; `seen` are the token ids of the training captions."""
+    vocabulary = tuple(seen) if entry.model.vocabulary == "seen" else ()
+    shape = {"tokens": text.length, "text_width": text.width, "vocabulary": vocabulary}
+    return FlowText(FlowTextConfig.of(entry.model, **shape))
+
+
+def build_captioner(entry: schema.FlowCaptioner, shapes: Shapes) -> FlowCaptioner:
+    tokens = shapes.tokens
+    shape = {"tokens": tokens.length, "channels": tokens.channels}
+    return FlowCaptioner(CaptionFlowConfig.of(entry.model, size=SIZES[entry.model.size], **shape))
+
+
+def captioner_objective(
+    entry: schema.FlowCaptioner, model: FlowCaptioner, condition: Condition
+) -> LatentObjective:
+    return LatentObjective(model, condition, entry.loss)
+
+
+def step_bytes(model: Flow) -> dict[nn.Module, int]:
     """A step begins where a point of the flow is embedded; modulations are computed for many steps at once."""
     blocks = [layer for b in model.each_block() for layer in linear_layers(b) if layer is not b.modulation]
     return {model.input: weight_bytes([model.input, *blocks, model.output])}
@@ -93,6 +127,24 @@ RECORDS = (
         compiles=False,
         releases={"flowtok": Release(KEYS, released_config)},
         layout=lambda entry: "flowtok",
+        step_bytes=step_bytes,
+    ),
+    TextTokenizerSystem(
+        kind="flowtok-text",
+        model=FlowText,
+        config=FlowTextConfig,
+        no_decay=("positions", "embed"),
+        builds={FlowTextTokenizer: build_text_tokenizer},
+    ),
+    GeneratorSystem(
+        kind="flowtok-captioner",
+        model=FlowCaptioner,
+        config=CaptionFlowConfig,
+        no_decay=("input", "time", "indicator"),
+        builds={schema.FlowCaptioner: build_captioner},
+        objective=captioner_objective,
+        sampler=sample_flow,
+        compiles=False,
         step_bytes=step_bytes,
     ),
 )
