@@ -1,4 +1,4 @@
-"""`onetok reconstruct`, `generate` and `caption`: images of files, of classes and of captions, and captions of images."""
+"""`onetok reconstruct`, `generate` and `caption`: images of files, classes and captions, and captions of images."""
 
 from __future__ import annotations
 
