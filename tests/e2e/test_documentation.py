@@ -199,6 +199,9 @@ NETWORKS = [
     ("tokenizers", "tatitok/scenes-vq"),
     ("generators", "maskgit/tiny"),
     ("generators", "maskgen_tuned/vq"),
+    ("tokenizers", "tatitok/scenes-kl"),
+    ("text_tokenizers", "flowtok/scenes"),
+    ("generators", "flowtok/image-to-text"),
 ]
 
 

@@ -11,9 +11,12 @@ from torch import nn
 from onetok.networks.registry import build_clip
 from onetok.study.load import load_study
 from onetok.study.schema.study import Study
-from onetok.systems.registry import build_generator, build_tokenizer, shapes_of
+from onetok.study.shapes import text_shape
+from onetok.systems.registry import build_generator, build_text_tokenizer, build_tokenizer, shapes_of
 from onetok.systems.saved import CPU, StudyArtefacts
 from tests.factories.tokenizers import leave_artefact
+
+SEEN = (0, 320, 49406, 49407)  # token ids: padding, "a", start and end of text
 
 
 def leave_untrained(directory: Path, *artefacts: tuple[str, str]) -> None:
@@ -31,5 +34,7 @@ def _model(study: Study, kind: str, name: str) -> nn.Module:
         return build_clip(entry)
     if kind == "tokenizers":
         return build_tokenizer(entry, StudyArtefacts(CPU))
+    if kind == "text_tokenizers":
+        return build_text_tokenizer(entry, text_shape(study, entry.text), SEEN)
     first = entry.first_stage(study)
     return build_generator(first, shapes_of(study, first))
