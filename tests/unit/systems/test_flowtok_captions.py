@@ -64,7 +64,7 @@ def test_a_text_tokenizer_learns_to_rebuild_captions():
     model, ids = FlowText(TEXT), torch.tensor(VOCAB)[torch.randint(5, (8, N))]
     states = torch.randn(8, N, S)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(80):
+    for _ in range(150):
         losses = model.loss(states, ids, LOSS)
         optimizer.zero_grad()
         losses["total"].backward()
@@ -114,7 +114,7 @@ def test_the_reversed_flow_learns_a_velocity_from_images_to_text():
     text = Posterior(latents.flip(1), torch.full_like(latents, -20.0))  # a caption is its image, backwards
     settings, optimizer = CaptionFlowLoss(null_share=0.0), torch.optim.Adam(model.parameters(), lr=3e-3)
     losses = []
-    for _ in range(120):
+    for _ in range(200):
         losses.append(model.loss(latents, text, settings)["total"])
         optimizer.zero_grad()
         losses[-1].backward()
