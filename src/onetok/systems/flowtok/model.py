@@ -249,7 +249,7 @@ class FlowCaptioner(Flow):
     """Image-to-text generator: the posterior of the tokens of B images → text tokens (B, N, C).
 
     The text tokenizer's decoder makes captions of them. The paper describes this direction in a few lines; what they
-    leave open is decided in docs/decisions/0019.
+    leave open is decided in docs/decisions/0021.
     """
 
     config: CaptionFlowConfig

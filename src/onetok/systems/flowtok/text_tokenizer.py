@@ -2,7 +2,7 @@
 
 The encoder is the text projector of text to image. The decoder predicts the token ids of a caption at all positions at
 once, so it is called once for a caption. Both are trained together to rebuild captions; no code of them is public, and
-docs/decisions/0019 says what is decided here.
+docs/decisions/0021 says what is decided here.
 
     caption → ids (B, N) → frozen CLIP → states (B, N, S) → projector → text tokens (B, N, C) → decoder → ids (B, N)
 
