@@ -111,7 +111,9 @@ def test_a_caption_is_a_function_of_its_image_and_number():
 def test_the_reversed_flow_learns_a_velocity_from_images_to_text():
     torch.manual_seed(0)
     model, latents = FlowCaptioner(FLOW), torch.randn(64, N, C)
-    text = Posterior(latents.flip(1), torch.full_like(latents, -20.0))  # a caption is its image, backwards
+    # A caption is its image with channels turned by 90 degrees in pairs: so no two ways of the flow cross.
+    first, second = latents.chunk(2, dim=2)
+    text = Posterior(torch.cat([-second, first], dim=2), torch.full_like(latents, -20.0))
     settings, optimizer = CaptionFlowLoss(null_share=0.0), torch.optim.Adam(model.parameters(), lr=3e-3)
     losses = []
     for _ in range(200):
@@ -121,7 +123,7 @@ def test_the_reversed_flow_learns_a_velocity_from_images_to_text():
         optimizer.step()
     assert losses[-1] < 0.3 * losses[0]
     images = Posterior(latents, torch.full_like(latents, -20.0))
-    euler = FlowSampling(kind="flow", steps=20, guidance=1.0)
+    euler = FlowSampling(kind="flow", steps=100, guidance=1.0)
     found = sample_flow(model.eval(), images, euler, ImageRandom(0, range(64), CPU)).detach()
     assert (found - text.mean).square().mean() < 0.25 * (latents / 4 - text.mean).square().mean()
 
