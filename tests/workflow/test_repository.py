@@ -147,7 +147,7 @@ def lacks_an_encoding(call: ast.Call) -> bool:
     words = {word.arg for word in call.keywords}
     name = getattr(call.func, "attr", getattr(call.func, "id", None))
     owner = getattr(getattr(call.func, "value", None), "id", None)
-    if "encoding" in words or owner in ("Image", "tarfile", "os", "durable"):
+    if "encoding" in words or owner in ("Image", "tarfile", "archive", "os", "durable"):
         return False
     if name == "open":
         modes = [*call.args, *(word.value for word in call.keywords if word.arg == "mode")]

@@ -6,7 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from onetok.study.schema.base import Caption, Count, Fraction, Name, Pixels, Positive, Seed, Strict, StudyPath
+from onetok.study.schema.base import (
+    Caption,
+    Count,
+    Fraction,
+    Name,
+    NonNegativeFloat,
+    Pixels,
+    Positive,
+    Seed,
+    Strict,
+    StudyPath,
+)
 
 SceneShape = Literal["circle", "square", "triangle"]
 SceneColor = Literal["red", "green", "blue", "yellow", "purple", "cyan"]
@@ -56,7 +67,7 @@ class ImageFolderSource(Strict):
         description="with on_bad_sample skip: the largest share of all samples that may be skipped; null"
         " with fail",
     )
-    aesthetic: float | None = Field(
+    aesthetic: NonNegativeFloat | None = Field(
         default=None,  # left out, it is not in receipts either: those of older datasets stay what they are
         exclude_if=lambda score: score is None,
         description="aesthetic score of images without a `.json` beside them; null or left out: these have no"
