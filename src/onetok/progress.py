@@ -14,6 +14,11 @@ T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 10.0
 
 
+def is_first_process() -> bool:
+    """Return whether this is the process that speaks for a job: the only one, or rank 0 of several."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 class Progress:
     """Counts up to `total` units of work; `note` is the last thing that a unit had to say, a loss for example.
 
@@ -24,7 +29,7 @@ class Progress:
         self.label, self.total, self.unit, self.done, self.first = label, total, unit, done, done
         self.started = self.last_line = time.monotonic()
         self.note = ""
-        self.shown = os.environ.get("RANK", "0") == "0"
+        self.shown = is_first_process()
         terminal = self.shown and sys.stderr.isatty()
         self.bar = tqdm(total=total, initial=done, desc=label, unit=f" {unit}") if terminal else None
 

@@ -7,7 +7,6 @@ Legend: b captions · T context length.
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from onetok.errors import OnetokWarning
+from onetok.progress import is_first_process
 
 VOCABULARY = 49_408  # ids of CLIP's byte-pair encoding, start-of-text and end-of-text included
 LOOKED_AT = 10_000  # captions of a dataset whose length is checked: a million would take minutes
@@ -94,7 +94,7 @@ def report_truncated_captions(what: str, captions: Iterable[str], context_length
         looked_at += 1
         if len(_ids(caption)) > room:
             cut.append(caption)
-    if cut and os.environ.get("RANK", "0") == "0":
+    if cut and is_first_process():
         found = f"{len(cut):,} of {'the first ' if looked_at == LOOKED_AT else ''}{looked_at:,} captions"
         text = f"are longer than the {room} tokens that the text encoder takes and are truncated"
         print(f"warning: {what}: {found} {text}, the first {_beginning(cut[0])}", file=sys.stderr, flush=True)

@@ -43,9 +43,8 @@ class ClassConditional(MaskedGenerator):
         return self.config.classes
 
     def drop(self, condition: Tensor, rows: Tensor) -> Tensor:
-        return torch.where(
-            rows, self.config.classes, condition
-        )  # (B,); the null class is one past the last class
+        null_class = self.config.classes  # one past the last class
+        return torch.where(rows, null_class, condition)  # (B,)
 
     def with_unconditional(self, condition: Tensor) -> Tensor:
         return torch.cat([condition, torch.full_like(condition, self.config.classes)])  # (2B,)
