@@ -36,6 +36,7 @@ PRETRAINED = REPOSITORY / "docs/how-to/pretrained.md"
 NOT_RUN = {
     "make reproduce": "installs an environment; what it runs then, here and in test_smallest.py smaller studies do",
     "make test": "is these tests",
+    "snakemake --directory studies/miniature all write_index": "what `make reproduce` runs",
     "onetok make results/tables/text_to_image/mjhq/": "the papers' scale: data and GPUs",
     "onetok make --released generation/class-conditional": "the same; test_released.py makes a small one",
     "onetok make results/scores/": "the same",
