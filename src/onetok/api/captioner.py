@@ -8,7 +8,7 @@
 A caption is a function of the captioner, the sampling settings, the seed and the image, whatever else is captioned in
 the same call: each image is number 0 of its own.
 
-Legend: b images captioned at a time · N tokens · C token channels · S side of the images in pixels.
+Legend: B images · N tokens · C token channels · S side of the images in pixels.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from onetok.api.inputs import Picture, as_whole
+from onetok.api.inputs import Pictures, as_pixels, as_whole
 from onetok.api.tokenizer import ImageTokenizer, load_artefact, load_tokenizer
 from onetok.data.captions import captions_of
 from onetok.errors import OnetokError, nearest, shown_path
@@ -79,22 +78,21 @@ class Captioner:
         return settings
 
     @torch.no_grad()
-    def caption(self, images: Sequence[Picture] | Tensor, *, captions: str, seed: int) -> list[str]:
+    def caption(self, images: Pictures, *, captions: str, seed: int) -> list[str]:
         """Return a caption of each image.
 
-        `images` are what the tokenizer's `prepare` takes, such as paths, or a tensor (b, 3, S, S) in [0, 1]. `captions`
-        is the name of an entry of the study's captions, whose sampling settings are taken. `seed` is a whole number
-        from 0 to 2^63 - 1.
+        `images` are what the tokenizer's `encode` takes: a path or another picture, a list of pictures, or pixels
+        (B, 3, S, S) in [0, 1]. `captions` is the name of an entry of the study's captions, whose sampling settings are
+        taken. `seed` is a whole number from 0 to 2^63 - 1.
 
-        Raises OnetokError for an unreadable image, and for a name or a seed that cannot be used.
+        Raises OnetokError for an unreadable image, for pixels of another shape or range, and for a name or a seed that
+        cannot be used.
         """
         settings, seed = self.settings(captions), as_whole(seed, "seed", 0)
-        pixels = [
-            image[None] if isinstance(image, Tensor) else self.tokenizer.prepare(image) for image in images
-        ]
+        pixels = as_pixels(images, self.tokenizer.image_size, self.tokenizer.prepare)  # (B, 3, S, S)
         found: list[str] = []
         for image in pixels:  # one at a time: a caption does not depend on the others
-            posterior = self.tokenizer.encode(image).posterior  # (1, N, C)
+            posterior = self.tokenizer.encode(image[None]).posterior  # (1, N, C)
             assert posterior is not None, "a captioner reads continuous tokens"
             random = ImageRandom(seed, [0], self.device)
             tokens = self.system.sample(self.model, posterior, settings, random)  # (1, N, C)
