@@ -132,10 +132,11 @@ def test_the_released_tokenizers_are_scored_with_the_captions_of_release_and_pap
     reads = {
         name: entry.benchmark for name, entry in study.tokenizers.items() if entry.text_encoder is not None
     }
-    assert len(reads) == 18
+    assert len(reads) == 20
     for name, benchmark in reads.items():
         form = "paper" if name.endswith("-paper-captions") else "release"
-        assert benchmark == f"reconstruction/imagenet-{form}-captions"
+        size = "-512" if name.endswith("-512") else ""
+        assert benchmark == f"reconstruction/imagenet{size}-{form}-captions"
         assert study.datasets[study.benchmarks[benchmark].dataset].source.caption is not None
 
 

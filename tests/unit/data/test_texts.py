@@ -37,7 +37,7 @@ from onetok.study.schema.tables import PromptsFigure
 from onetok.systems.records import GeneratorSystem
 from onetok.systems.saved import save_model
 from tests.factories.generators import leave_captioned
-from tests.factories.tokenizers import make_text_encoder
+from tests.factories.tokenizers import leave_artefact, make_text_encoder
 from tests.unit.data.test_captions import TEXTS
 from tests.unit.data.test_data import png
 
@@ -181,9 +181,10 @@ def test_the_share_of_augmented_captions(caches, share):
     assert (read(positions, np.zeros(2000, dtype=np.int64)).captions == tokenize([KEPT[0]])).all()
 
 
-def test_training_reads_what_the_cache_keeps(smallest, monkeypatch, caches):
-    leave_captioned(smallest)
-    change(smallest, "encoders/clip.yaml", "context_length: 16", "context_length: 8")
+def test_training_reads_what_the_cache_keeps(smallest, monkeypatch, caches, tmp_path):
+    encoder = make_text_encoder(16)  # with the params' context length
+    leave_artefact(encoder, smallest, "encoders", "clip/digits", {})
+    write_states(caches[1] / "captions", Shards(tmp_path / "shards"), (), encoder, 3, CPU)
     monkeypatch.chdir(smallest)
     study = load_study(smallest)
     job = SimpleNamespace(name="maskgen/vq")  # for messages
@@ -193,7 +194,7 @@ def test_training_reads_what_the_cache_keeps(smallest, monkeypatch, caches):
         read, texts = read_texts(context, entry, TokenCache(folder))
         assert isinstance(texts, kind) and read.augmented == 0.05 and read.seed == 42
         batch = read(np.arange(4), np.arange(4))
-        assert texts(batch).sequence.shape == (4, 8, 12)
+        assert texts(batch).sequence.shape == (4, 16, 12)
 
 
 def test_a_cache_without_captions_says_so(tmp_path):
