@@ -45,6 +45,7 @@ NOT_RUN = {
     "onetok make results/tables/generation/class-conditional/receipt.json": "the papers' scale: data and GPUs",
     "onetok spread ": "runs a study several times; test_smallest.py has the smallest one do it",
     "onetok pin ": "asks the Hub",
+    "onetok caption ": "the miniature has no captioner; tests/unit/api/test_captioner.py has the smallest study's",
     "onetok make results/{generators/published_maskgen/": "weights of the Hub",
     "onetok generate --generator published_maskgen/": "weights of the Hub",
     "tokenizer.push_to_hub(": "needs an account on the Hub",
@@ -200,9 +201,6 @@ NETWORKS = [
     ("tokenizers", "tatitok/scenes-vq"),
     ("generators", "maskgit/tiny"),
     ("generators", "maskgen_tuned/vq"),
-    ("tokenizers", "tatitok/scenes-kl"),
-    ("text_tokenizers", "flowtok/scenes"),
-    ("generators", "flowtok/image-to-text"),
 ]
 
 
