@@ -29,7 +29,8 @@ from tests.documentation import PAGES, Block, anchors, blocks, inline_commands, 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 STUDIES = {path: load_study(REPOSITORY / path) for path in (".", "studies/miniature")}
 OWN_IMAGES = REPOSITORY / "docs/how-to/your-own-images.md"
-OF_A_READER = {"studies/birds"}  # which docs/how-to/your-own-images.md makes
+# Studies of the reader: the one that docs/how-to/your-own-images.md makes, and any other.
+OF_A_READER = {"studies/birds", "STUDY"}
 SMK = [REPOSITORY / "Snakefile", *sorted((REPOSITORY / "workflow/rules").glob("*.smk"))]
 RULES = {rule for path in SMK for rule in re.findall(r"^rule (\w+):", path.read_text(), re.MULTILINE)}
 
