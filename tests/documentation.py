@@ -15,6 +15,7 @@ PAGES = [
     REPOSITORY / "README.md",
     REPOSITORY / "CONTRIBUTING.md",
     *sorted((REPOSITORY / "docs/how-to").glob("*.md")),
+    *sorted((REPOSITORY / "docs/explanation").glob("*.md")),
 ]
 PROGRAMS = ("onetok", "snakemake", "dvc", "make", "python", "mkdir", "cp", "git", "hf")
 

@@ -271,8 +271,8 @@ def is_defined(name: str) -> bool:
     return True
 
 
-def test_the_readme_lists_every_folder_and_every_package():
-    (tree,) = blocks_that(REPOSITORY / "README.md", "params/ ")
+def test_a_page_lists_every_folder_and_every_package():
+    (tree,) = blocks_that(REPOSITORY / "docs/explanation/how-it-works.md", "params/ ")
     listed = re.findall(r"^(\w[\w/]*)/ ", tree.text, re.MULTILINE)
     assert all((REPOSITORY / name).is_dir() for name in listed)
     folders = {path.name for path in REPOSITORY.iterdir() if path.is_dir() and not path.name.startswith(".")}

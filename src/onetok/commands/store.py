@@ -39,7 +39,7 @@ def add(commands: Commands) -> None:
         "generated",
         generated,
         "Make a study's dvc.yaml again from its params; in the repository itself also the JSON schema, the conda"
-        " environment, the README's tables and the dvc.yaml of the miniature.",
+        " environment, the tables of the README and of the miniature's page and the dvc.yaml of the miniature.",
     )
 
 

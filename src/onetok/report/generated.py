@@ -17,6 +17,7 @@ from onetok.study.pins import PinnedFile
 from onetok.study.schema.study import Study
 
 MINIATURE = Path("studies/miniature")
+SHOWN = "reconstruction/token-count"  # the table of the miniature that the README shows
 
 
 def repository_files(repository: Path) -> dict[Path, str]:
@@ -24,9 +25,8 @@ def repository_files(repository: Path) -> dict[Path, str]:
     files = {
         repository / "environment.yml": environment(repository),
         repository / "params/schema.json": schema(),
-        repository / "README.md": readme(repository),
     }
-    return files | study_files(repository) | study_files(repository / MINIATURE)
+    return files | pages(repository) | study_files(repository) | study_files(repository / MINIATURE)
 
 
 def study_files(directory: Path) -> dict[Path, str]:
@@ -73,20 +73,26 @@ def schema() -> str:
     return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
-def readme(repository: Path) -> str:
-    """Return the README with the miniature's published tables between its markers.
+def pages(repository: Path) -> dict[Path, str]:
+    """Return the README with one of the miniature's tables, and the miniature's page with all of them.
 
-    Raises OnetokError where the markers are missing.
+    Raises OnetokError where the markers that a page has around its tables are missing.
     """
-    text = (repository / "README.md").read_text(encoding="utf-8")
     from onetok.report.pages import Pages  # imports pandas and SciPy, which take a second
 
     study = repository / MINIATURE
-    pages = Pages(load_study(study), study)
-    tables = sorted((study / "evidence/tables").glob("*/*/table.md"))
-    names = ["/".join(table.parent.parts[-2:]) for table in tables]
-    blocks = "\n".join(pages.page(name) for name in names)
+    published = Pages(load_study(study), study)
+    parts = {
+        repository / "README.md": published.table(SHOWN, folded=False),
+        study / "README.md": published.page(),
+    }
+    return {path: between_markers(path, text) for path, text in parts.items()}
+
+
+def between_markers(path: Path, tables: str) -> str:
+    """Return the text of a page with these tables between its markers. Raises OnetokError where these are missing."""
+    text = path.read_text(encoding="utf-8")
     pattern = r"(<!-- tables:.*?-->\n).*?(<!-- end of tables -->)"
     if not re.search(pattern, text, flags=re.DOTALL):
-        raise OnetokError("README.md: the markers of the tables are missing")
-    return re.sub(pattern, lambda found: f"{found[1]}{blocks}{found[2]}", text, flags=re.DOTALL)
+        raise OnetokError(f"{path}: the markers of the tables are missing")
+    return re.sub(pattern, lambda found: f"{found[1]}{tables.strip()}\n{found[2]}", text, flags=re.DOTALL)

@@ -67,6 +67,40 @@ def captioned_images(
 
 
 @style.context(LOOK)
+def overview(
+    sheets: Mapping[str, NDArray[np.uint8]],
+    label: str,
+    captions: Sequence[str],
+    images: NDArray[np.uint8],
+    title: str,
+    path: Path,
+) -> None:
+    """Draw sheets (H, W, 3) uint8, each under its label, then images with their captions, and write it to `path`.
+
+    The images (captions, 3, H, W) uint8 stand in one row under `label`, each above its caption.
+    """
+    inches = 9.0
+    heights = [inches * sheet.shape[0] / sheet.shape[1] + 0.3 for sheet in sheets.values()]
+    heights.append(inches / len(captions) + 1.0)  # room for three lines of a caption
+    figure = Figure(figsize=(inches, sum(heights) + 0.4), layout="constrained")
+    *panels, last = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for panel, (name, sheet) in zip(panels, sheets.items(), strict=True):
+        axis = panel.subplots()
+        axis.imshow(sheet, interpolation="nearest")
+        axis.axis("off")
+        panel.suptitle(name, fontsize=9, x=0.01, ha="left")
+    axes = last.subplots(1, len(captions), squeeze=False)[0]
+    for axis, caption, image in zip(axes, captions, images, strict=True):
+        axis.imshow(image.transpose(1, 2, 0), interpolation="nearest")
+        text = textwrap.fill(textwrap.shorten(caption, width=60, placeholder=" …"), 16)
+        axis.set_xlabel(text, fontsize=8, parse_math=False)
+        axis.set(xticks=[], yticks=[])
+    last.suptitle(label, fontsize=9, x=0.01, ha="left")
+    figure.suptitle(title, fontsize=11)
+    _save(figure, path)
+
+
+@style.context(LOOK)
 def curves(scalars: Mapping[str, pd.DataFrame], scalar: str, title: str, path: Path) -> None:
     """Plot a scalar of several runs against the step, on a logarithmic axis if all values are positive.
 

@@ -196,6 +196,12 @@ def _source_lines(table: Table) -> Iterator[str]:
 
 def protocol(study: Study, table: Table, not_made: Collection[str] = ()) -> list[str]:
     """Return the notes on how the figures of a table were measured: benchmarks, sampling, definitions of columns."""
+    meanings = "; ".join(f"{label}: {text}" for label, text in legend(table).items())
+    return [*measured_by(study, table, not_made), f"Columns: {meanings}."]
+
+
+def measured_by(study: Study, table: Table, not_made: Collection[str] = ()) -> list[str]:
+    """Return the benchmarks and the sampling settings behind the rows of a table, a line for each."""
     lines: dict[str, None] = {}
     rows = [row for row in table.rows if row.label not in not_made]
     for row in rows:
@@ -211,13 +217,17 @@ def protocol(study: Study, table: Table, not_made: Collection[str] = ()) -> list
         if row.captions:
             captions = study.captions[row.captions]
             lines[f"{row.label}: {captions.sampling.summary()}, seed {captions.seed}."] = None
+    return list(lines)
+
+
+def legend(table: Table) -> dict[str, str]:
+    """Return what the columns of a table mean, by label."""
     # Some names have a meaning in both; the meaning of the table's rows has precedence.
     kinds = [metric_names.CAPTIONING, metric_names.GENERATION, metric_names.RECONSTRUCTION]
     shown = ("captions", "samples", "tokenizer")
     order = sorted(range(3), key=lambda kind: any(getattr(row, shown[kind]) for row in table.rows))
     known = {name: text for kind in order for name, text in kinds[kind].items()}
-    legend = [f"{column.label}: {known[column.metric]}" for column in table.columns]
-    return [*lines, f"Columns: {'; '.join(legend)}."]
+    return {column.label: known[column.metric] for column in table.columns}
 
 
 def _benchmark_line(study: Study, name: str) -> str:

@@ -24,7 +24,7 @@ from onetok.study.schema.encoders import ClassifierEncoder, CLIPEncoder
 from onetok.study.schema.generators import ReleasedGenerator, TrainedCaptioner, TrainedGenerator
 from onetok.study.schema.speeds import ComparisonSpeed, GeneratorSpeed, StudySystem, TokenizerSpeed
 from onetok.study.schema.study import Study
-from onetok.study.schema.tables import CaptionsFigure, CurvesFigure, ReconstructionFigure, Row
+from onetok.study.schema.tables import CaptionsFigure, CurvesFigure, OverviewFigure, ReconstructionFigure, Row
 from onetok.study.schema.tokenizers import TrainedTokenizer
 
 # Raise it when receipts hold something else: what was made before is then made again, for nothing says what it read.
@@ -422,6 +422,10 @@ def _figure(study: Study, name: str) -> Needs:
         benchmark = study.benchmarks[study.captions[entry.captions].benchmark]
         inputs = [_input("captions", entry.captions), _input("datasets", benchmark.dataset)]
         return Needs({**_dump(entry), "dataset": benchmark.dataset, "split": benchmark.split}, inputs)
+    elif isinstance(entry, OverviewFigure):
+        tokenizer, sets = entry.reconstructions.tokenizer, (entry.classes.samples, entry.prompts.samples)
+        inputs = [_input("scores/reconstruction", tokenizer, ("reconstructions.png",))]
+        inputs += [_input("samples", samples, ("shards",)) for samples in sets]
     elif isinstance(entry, CurvesFigure):
         inputs = [_input(kind, run, ()) for kind, run in (run.split("/", 1) for run in entry.runs)]
     else:

@@ -33,7 +33,6 @@ from onetok.stages.train_generator import read_texts
 from onetok.study.load import load_study
 from onetok.study.plan import plan
 from onetok.study.schema.records import Record
-from onetok.study.schema.tables import PromptsFigure
 from onetok.systems.records import GeneratorSystem
 from onetok.systems.saved import save_model
 from tests.factories.generators import leave_captioned
@@ -401,21 +400,18 @@ def drawn_set(study, name, captions):
     write_shards(samples, study / "results/samples" / name / "shards", 8)
 
 
-def prompts(count):
-    return PromptsFigure(
-        kind="prompts", title="t", samples=("maskgen_tuned/vq", "maskgen/kl-shuffled"), prompts=count
-    )
+SETS = ("maskgen_tuned/vq", "maskgen/kl-shuffled")
 
 
 def test_every_set_shows_its_image_of_the_caption(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     drawn_set(tmp_path, "maskgen_tuned/vq", ["a", "b", "c", "a", "b", "c"])
     drawn_set(tmp_path, "maskgen/kl-shuffled", ["b", "c", "a", "b", "c", "a"])
-    captions, columns = by_prompt(prompts(9))
+    captions, columns = by_prompt(SETS, 9)
     assert captions == ["a", "b", "c"]
     levels = {name: images[:, 0, 0, 0].tolist() for name, images in columns.items()}
     assert levels == {"maskgen_tuned/vq": [0, 10, 20], "maskgen/kl-shuffled": [20, 0, 10]}
-    captions, columns = by_prompt(prompts(2))
+    captions, columns = by_prompt(SETS, 2)
     assert captions == ["a", "c"] and columns["maskgen/kl-shuffled"][:, 0, 0, 0].tolist() == [20, 10]
 
 
@@ -425,7 +421,7 @@ def test_a_set_of_other_captions_cannot_be_shown_beside(tmp_path, monkeypatch):
     drawn_set(tmp_path, "maskgen/kl-shuffled", ["a", "c"])
     message = r"maskgen/kl-shuffled: no image for the caption 'b\\n', expected one, as in maskgen_tuned/vq"
     with pytest.raises(OnetokError, match=message):
-        by_prompt(prompts(2))
+        by_prompt(SETS, 2)
 
 
 def test_any_caption_can_be_shown(tmp_path):

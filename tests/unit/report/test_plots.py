@@ -4,7 +4,7 @@ import pytest
 
 from onetok.errors import OnetokError
 from onetok.report.contact_sheet import grid
-from onetok.report.plots import curves, stacked_sheets
+from onetok.report.plots import curves, overview, stacked_sheets
 
 FRAME = pd.DataFrame({"step": [1, 2, 3], "train/total": [3.0, 2.0, 1.0]})
 
@@ -21,7 +21,9 @@ def test_figures_are_the_same_bytes_twice(tmp_path):
     for name in ("a", "b"):
         curves({"run": FRAME}, "train/total", "title", tmp_path / f"curves-{name}.png")
         stacked_sheets({"one": sheet, "two": sheet}, "title", tmp_path / f"sheets-{name}.png")
-    for kind in ("curves", "sheets"):
+        captions, images = ["a $5 circle", "two squares"], np.zeros((2, 3, 8, 8), dtype=np.uint8)
+        overview({"one": sheet}, "drawn", captions, images, "title", tmp_path / f"overview-{name}.png")
+    for kind in ("curves", "sheets", "overview"):
         assert (tmp_path / f"{kind}-a.png").read_bytes() == (tmp_path / f"{kind}-b.png").read_bytes()
 
 

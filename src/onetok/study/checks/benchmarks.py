@@ -31,7 +31,7 @@ from onetok.study.schema.speeds import (
 )
 from onetok.study.schema.spreads import Spread
 from onetok.study.schema.study import Study
-from onetok.study.schema.tables import CurvesFigure, Figure, PromptsFigure, Table
+from onetok.study.schema.tables import CurvesFigure, Figure, OverviewFigure, PromptsFigure, Table
 from onetok.study.schema.tokenizers import TrainedTokenizer
 from onetok.study.shapes import images_of, prompts_of
 
@@ -186,15 +186,23 @@ def _labels(table: Table) -> Iterator[str]:
 def check_figure(study: Study, figure: Figure) -> Iterator[str]:
     if isinstance(figure, PromptsFigure):
         for name in figure.samples:
-            generator = study.generators[study.samples[name].generator]
-            if generator.reads != "captions":
-                yield f"samples: {name} are of classes, expected samples of captions"
+            yield from _samples_of(study, "samples", name, "captions")
+    if isinstance(figure, OverviewFigure):
+        yield from _samples_of(study, "classes.samples", figure.classes.samples, "classes")
+        yield from _samples_of(study, "prompts.samples", figure.prompts.samples, "captions")
     if isinstance(figure, CurvesFigure):
         for run in figure.runs:
             kind, name = run.split("/", 1)
             entry = getattr(study, kind)[name]
             if not isinstance(entry, TrainedTokenizer | TrainedGenerator):
                 yield f"runs: {run} of kind {entry.kind} is not trained here, so it has no scalars"
+
+
+def _samples_of(study: Study, where: str, name: str, expected: str) -> Iterator[str]:
+    """Yield a problem where a set of samples is not made of what is expected, classes or captions."""
+    found = study.generators[study.samples[name].generator].reads
+    if found != expected:
+        yield f"{where}: {name} are of {found}, expected samples of {expected}"
 
 
 def check_speed(study: Study, speed: Speed) -> Iterator[str]:

@@ -138,6 +138,41 @@ class CaptionsFigure(Strict):
     images: Positive = Field(description="images that are shown, spread over the benchmark's")
 
 
+class ReconstructionsPanel(Strict):
+    """Images of a benchmark above their reconstructions."""
+
+    tokenizer: TokenizerName = Field(description="tokenizer whose reconstructions are shown")
+    label: Title = Field(description="line above the images")
+
+
+class ClassesPanel(Strict):
+    """Samples of the classes in turn, in one row."""
+
+    samples: SamplesName = Field(description="set of samples of classes")
+    label: Title = Field(description="line above the images")
+    images: Positive = Field(
+        description="images of the row: the first of each class, then the second of each"
+    )
+
+
+class PromptsPanel(Strict):
+    """Samples of captions in one row, each above its caption."""
+
+    samples: SamplesName = Field(description="set of samples of captions")
+    label: Title = Field(description="line above the images")
+    images: Positive = Field(description="captions that are shown, spread over the benchmark's")
+
+
+class OverviewFigure(Strict):
+    """One picture of a study: originals with reconstructions, samples of classes, samples of captions."""
+
+    kind: Literal["overview"]
+    title: Title
+    reconstructions: ReconstructionsPanel = Field(description="the first panel")
+    classes: ClassesPanel = Field(description="the second panel")
+    prompts: PromptsPanel = Field(description="the third panel")
+
+
 class CurvesFigure(Strict):
     """A scalar of training runs against the step, a curve for each run."""
 
@@ -152,6 +187,6 @@ class CurvesFigure(Strict):
 
 
 Figure = Annotated[
-    ReconstructionFigure | SamplesFigure | PromptsFigure | CaptionsFigure | CurvesFigure,
+    ReconstructionFigure | SamplesFigure | PromptsFigure | CaptionsFigure | OverviewFigure | CurvesFigure,
     Field(discriminator="kind"),
 ]
