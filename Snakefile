@@ -4,6 +4,7 @@
     snakemake --directory studies/miniature       the same on two CPU cores, in minutes
     snakemake released                            each table without the rows that have to be trained
     snakemake all write_index                     every table, and results/index.html, the page of all tables and pictures
+    snakemake write_site                          results/site, the pages of the repository as a site
     snakemake speed                               how fast this machine runs the systems
 
 A study is a directory with params/. Rules are in the order in which they run; `rule all` asks for every table and
@@ -29,6 +30,7 @@ include: "workflow/rules/scores.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/benchmarks.smk"
 include: "workflow/rules/index.smk"
+include: "workflow/rules/site.smk"
 
 
 rule all:

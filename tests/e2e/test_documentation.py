@@ -46,6 +46,7 @@ NOT_RUN = {
     "onetok make results/tables/generation/class-conditional/receipt.json": "the papers' scale: data and GPUs",
     "onetok spread ": "runs a study several times; test_smallest.py has the smallest one do it",
     "onetok pin ": "asks the Hub",
+    "onetok site": "tests/unit/report/test_site.py builds it",
     "onetok caption ": "the miniature has no captioner; tests/unit/api/test_captioner.py has the smallest study's",
     "onetok make results/{generators/published_maskgen/": "weights of the Hub",
     "onetok generate --generator published_maskgen/": "weights of the Hub",

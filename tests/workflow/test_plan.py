@@ -60,8 +60,9 @@ def test_stages_rules_and_modules_have_the_same_names(repository):
         r"^rule (\w+):", "".join(p.read_text() for p in repository.glob("workflow/rules/*.smk")), re.M
     )
     modules = {p.stem for p in repository.glob("src/onetok/stages/*.py")}
-    assert sorted(rules) == sorted([*KIND_OF_STAGE, "write_index"])  # the page of results is no artefact
-    assert {*rules} - {"write_index"} <= modules
+    pages = ["write_index", "write_site"]  # no artefacts
+    assert sorted(rules) == sorted([*KIND_OF_STAGE, *pages])
+    assert {*rules} - {*pages} <= modules
 
 
 def test_a_mistake_in_params_stops_snakemake_before_any_job(smallest, snakemake):

@@ -1,8 +1,9 @@
-"""`onetok publish`, `restore`, `adopt` and `generated`: what git and DVC keep of a study."""
+"""`onetok publish`, `restore`, `adopt`, `generated` and `site`: what git and DVC keep, and the pages made of it."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from onetok import durable
 from onetok.commands.make import REPOSITORY, touch
@@ -11,6 +12,8 @@ from onetok.errors import OnetokError
 from onetok.report.generated import repository_files, study_files
 from onetok.store import publish
 from onetok.store.adopt import find_adoptable, set_aside
+
+SITE = "Build the site of all pages of the repository; a dead link is an error."
 
 
 def add(commands: Commands) -> None:
@@ -39,8 +42,23 @@ def add(commands: Commands) -> None:
         "generated",
         generated,
         "Make a study's dvc.yaml again from its params; in the repository itself also the JSON schema, the conda"
-        " environment, the tables of the README and of the miniature's page and the dvc.yaml of the miniature.",
+        " environment, the pages that are made from the schema, from decisions and from the miniature's evidence, and"
+        " the miniature's dvc.yaml.",
     )
+
+    command = commands.add_parser("site", help=SITE, description=SITE)
+    command.set_defaults(run=site)
+    command.add_argument(
+        "--out", type=Path, default=Path("results/site"), help="folder of the site (default: results/site)"
+    )
+
+
+def site(arguments: argparse.Namespace) -> int:
+    from onetok.report.site import build_site
+
+    build_site(REPOSITORY, arguments.out)
+    print(f"{arguments.out / 'index.html'}: written")
+    return 0
 
 
 def publish_results(arguments: argparse.Namespace) -> int:

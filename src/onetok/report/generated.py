@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 from onetok.errors import OnetokError
+from onetok.report.params_page import params_page
 from onetok.store.dvc_yaml import dvc_yaml
 from onetok.study.load import load_study
 from onetok.study.pins import PinnedFile
@@ -25,6 +26,8 @@ def repository_files(repository: Path) -> dict[Path, str]:
     files = {
         repository / "environment.yml": environment(repository),
         repository / "params/schema.json": schema(),
+        repository / "docs/reference/params.md": params_page(),
+        repository / "docs/decisions/README.md": decisions(repository),
     }
     return files | pages(repository) | study_files(repository) | study_files(repository / MINIATURE)
 
@@ -71,6 +74,16 @@ def schema() -> str:
         "additionalProperties": False,
     }
     return json.dumps(content, indent=2, sort_keys=True) + "\n"
+
+
+def decisions(repository: Path) -> str:
+    """Return the list of the decisions, by their headings."""
+    lines = ["# Decisions", "", "What was decided and why, for what others might undo.", ""]
+    for path in sorted((repository / "docs/decisions").glob("[0-9]*.md")):
+        heading = path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+        title = re.sub(r"^\d+\. ", "", heading)
+        lines.append(f"- {path.name[:4]}: [{title}]({path.name})")
+    return "\n".join(lines) + "\n"
 
 
 def pages(repository: Path) -> dict[Path, str]:
