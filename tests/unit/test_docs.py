@@ -119,8 +119,8 @@ def test_snakemake_is_given_profiles_studies_and_rules_that_exist(where, line):
             assert word in RULES, f"{where}: no rule {word}"
 
 
-def test_rules_are_the_stages_the_page_and_the_three_targets():
-    assert {*KIND_OF_STAGE, "write_index", "all", "released", "speed"} == RULES
+def test_rules_are_the_stages_the_pages_and_the_three_targets():
+    assert {*KIND_OF_STAGE, "write_index", "write_site", "all", "released", "speed"} == RULES
 
 
 def test_options_of_snakemake_that_sentences_name_alone_are_given_rules():

@@ -80,7 +80,8 @@ def test_an_unknown_target_names_what_is_known(smallest, snakemake):
     run = snakemake(smallest, "results/tables/generation/nothing/receipt.json")
     assert run.returncode != 0
     assert (
-        "no tables named 'generation/nothing' in params/, known: captioning/scenes, generation/class-conditional" in run.stdout
+        "no tables named 'generation/nothing' in params/, known: captioning/scenes, generation/class-conditional"
+        in run.stdout
     )
 
 
