@@ -399,9 +399,10 @@ datasets:
       samples_per_shard: 5
 """
     )
-    for file in ("reconstruction", "text_to_image"):
+    for file in ("reconstruction", "text_to_image", "captions"):
         path = study / f"params/benchmarks/{file}.yaml"
         text = path.read_text().replace("detector: scenes-exact", "detector: null")
+        text = text.replace("exact: scenes", "exact: null")
         text = re.sub(r"prompts: \{.*\}", "prompts: null", text).replace(
             "reference_images: 16", "reference_images: 8"
         )
